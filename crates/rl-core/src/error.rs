@@ -1,0 +1,113 @@
+//! The errors of this crate: each says what was asked, what was expected and what was got.
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in `rl-core`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A configuration field outside its allowed range.
+    #[error("{config}.{field} = {value}: must be {allowed}")]
+    Config {
+        /// The configuration, such as `dqn`.
+        config: &'static str,
+        /// The field.
+        field: &'static str,
+        /// Its value, printed.
+        value: String,
+        /// The allowed range, in words.
+        allowed: &'static str,
+    },
+    /// Sizes that do not fit together.
+    #[error("{operation}: expected {expected}, got {got}")]
+    Shape {
+        /// The operation that was called.
+        operation: &'static str,
+        /// What it takes.
+        expected: String,
+        /// What it was given.
+        got: String,
+    },
+    /// An action outside the action space.
+    #[error("{env}: action {action} is outside {space}")]
+    Action {
+        /// The environment's identifier.
+        env: &'static str,
+        /// The action, printed.
+        action: String,
+        /// The action space, printed.
+        space: String,
+    },
+    /// An operation that does not make sense in the present state.
+    #[error("{operation}: {reason}")]
+    State {
+        /// The operation that was called.
+        operation: &'static str,
+        /// Why it cannot be done now, and the mend.
+        reason: String,
+    },
+    /// A number that must be finite and is not.
+    #[error("{operation}: {what} is {value}; lower the learning rate or inspect the data")]
+    NotFinite {
+        /// The operation that met it.
+        operation: &'static str,
+        /// What is not finite.
+        what: String,
+        /// The value.
+        value: f64,
+    },
+    /// A checkpoint that cannot be used.
+    #[error("checkpoint {path}: {reason}")]
+    Checkpoint {
+        /// The file or folder.
+        path: String,
+        /// What is wrong with it, and the mend.
+        reason: String,
+    },
+    /// An operation of the file system.
+    #[error("{operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which path.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Text that is not of the expected form.
+    #[error("{what}: {reason}")]
+    Parse {
+        /// What was read.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tensor library.
+    #[cfg(feature = "nn")]
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// A [`Error::Shape`] from anything printable.
+    pub fn shape(operation: &'static str, expected: impl ToString, got: impl ToString) -> Self {
+        Self::Shape { operation, expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// A [`Error::Config`] from anything printable.
+    pub fn config(
+        config: &'static str,
+        field: &'static str,
+        value: impl ToString,
+        allowed: &'static str,
+    ) -> Self {
+        Self::Config { config, field, value: value.to_string(), allowed }
+    }
+
+    /// For `map_err` on file operations: `fs::read(p).map_err(Error::io("read", p))`.
+    pub fn io(operation: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io { operation, path, source }
+    }
+}
