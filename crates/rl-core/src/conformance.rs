@@ -53,7 +53,9 @@ impl Checker {
     pub fn close(&mut self, what: &str, got: f64, want: f64, tolerance: f64) {
         let same = got == want || (got.is_nan() && want.is_nan());
         let error = if same { 0.0 } else { (got - want).abs() / want.abs().max(1.0) };
-        self.record(error, tolerance, || format!("{what}: got {got:e}, want {want:e}, tolerance {tolerance:e}"));
+        self.record(error, tolerance, || {
+            format!("{what}: got {got:e}, want {want:e}, tolerance {tolerance:e}")
+        });
     }
 
     /// Compares two slices element by element; a difference in length fails.
@@ -111,7 +113,9 @@ pub fn replay(
     let path = folder.join(file);
     let outcome = std::fs::read_to_string(&path)
         .map_err(|e| format!("cannot read {}: {e}", path.display()))
-        .and_then(|text| serde_json::from_str(&text).map_err(|e| format!("{} is not JSON: {e}", path.display())))
+        .and_then(|text| {
+            serde_json::from_str(&text).map_err(|e| format!("{} is not JSON: {e}", path.display()))
+        })
         .and_then(|data: Value| check(&data, &mut checker));
     if let Err(message) = outcome {
         checker.fail(message);

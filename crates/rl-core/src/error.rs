@@ -33,7 +33,7 @@ pub enum Error {
     #[error("{env}: action {action} is outside {space}")]
     Action {
         /// The environment's identifier.
-        env: &'static str,
+        env: String,
         /// The action, printed.
         action: String,
         /// The action space, printed.

@@ -1,7 +1,10 @@
 //! What every reinforcement-learning paradigm needs, once.
 
 pub mod conformance;
+pub mod env;
 pub mod error;
+pub mod experiment;
+pub mod numpy_rng;
 pub mod seed;
 
 pub use error::{Error, Result};
