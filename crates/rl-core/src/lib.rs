@@ -4,6 +4,8 @@ pub mod conformance;
 pub mod env;
 pub mod error;
 pub mod experiment;
+#[cfg(feature = "nn")]
+pub mod nn;
 pub mod numpy_rng;
 pub mod seed;
 

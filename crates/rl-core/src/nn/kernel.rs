@@ -1,0 +1,257 @@
+//! Kernels on slices: matrix products by `gemm`, and element-wise loops compiled for the machine's vector unit.
+//!
+//! Everything here is deterministic for a given machine: sums have a fixed order, the approximations of `exp` and
+//! `tanh` use fused multiply-adds whose result does not depend on the instruction set, and products run on one
+//! thread (threads work on different blocks, see the planners). Only `gemm` chooses among kernels that may differ
+//! in the last bits between machines.
+
+use candle_core::{CpuStorage, Layout, Storage, Tensor, WithDType};
+use std::ops::{AddAssign, SubAssign};
+
+/// The two element types of networks: `f32` to train, `f64` to check gradients.
+pub trait Real:
+    WithDType + num_traits::Float + AddAssign + SubAssign + std::iter::Sum + Send + Sync + 'static
+{
+    /// eˣ; for `f32` a polynomial that vectorises, about 1e-7 relative.
+    fn fast_exp(self) -> Self;
+    /// tanh x, likewise.
+    fn fast_tanh(self) -> Self;
+    /// From an `f64` constant.
+    fn real(x: f64) -> Self;
+
+    /// 1 / (1 + e⁻ˣ).
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        Self::real(1.0) / (Self::real(1.0) + (-self).fast_exp())
+    }
+
+    /// ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|).
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        num_traits::Float::max(self, Self::real(0.0)) + (-self.abs()).fast_exp().ln_1p()
+    }
+}
+
+impl Real for f32 {
+    /// Cody–Waite reduction to |r| ≤ ln2/2 and a polynomial of degree 5; no branch, no call.
+    #[inline(always)]
+    fn fast_exp(self) -> f32 {
+        let x = self.clamp(-87.0, 88.0);
+        let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+        let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_375, x));
+        let mut p = 1.987_569_1e-4f32;
+        for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+            p = p.mul_add(r, c);
+        }
+        let y = (p * r).mul_add(r, r) + 1.0;
+        f32::from_bits((y.to_bits() as i32).wrapping_add((n as i32) << 23) as u32)
+    }
+
+    #[inline(always)]
+    fn fast_tanh(self) -> f32 {
+        1.0 - 2.0 / (1.0 + (2.0 * self).fast_exp())
+    }
+
+    #[inline(always)]
+    fn real(x: f64) -> f32 {
+        x as f32
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn fast_exp(self) -> f64 {
+        self.exp()
+    }
+
+    #[inline(always)]
+    fn fast_tanh(self) -> f64 {
+        self.tanh()
+    }
+
+    #[inline(always)]
+    fn real(x: f64) -> f64 {
+        x
+    }
+}
+
+/// Runs a loop compiled for the widest vector unit of this machine (AVX-512, AVX2 with FMA, or portable).
+/// The closure must be small enough to be inlined, which plain loops over slices are.
+#[inline(always)]
+pub fn simd<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// A strided view of a matrix.
+#[derive(Clone, Copy)]
+pub struct Mat<'a, R> {
+    data: &'a [R],
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, R> Mat<'a, R> {
+    /// Row-major rows that start `stride` elements apart.
+    pub fn rows(data: &'a [R], stride: usize) -> Self {
+        Self { data, row_stride: stride, col_stride: 1 }
+    }
+
+    /// The transposed view; nothing moves.
+    pub fn t(self) -> Self {
+        Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
+    }
+
+    fn covers(&self, rows: usize, cols: usize) -> bool {
+        (rows - 1) * self.row_stride + (cols - 1) * self.col_stride < self.data.len()
+    }
+}
+
+/// `c[m, n] = a[m, k] b[k, n]`, or `+=` with `add`; rows of `c` start `ldc` elements apart. One thread.
+///
+/// # Panics
+/// If a slice is too short for its shape: the callers of this module derive both from one layout.
+#[allow(unsafe_code)]
+pub fn matmul<R: Real>(
+    c: &mut [R],
+    ldc: usize,
+    add: bool,
+    a: Mat<R>,
+    b: Mat<R>,
+    (m, n, k): (usize, usize, usize),
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(k > 0 && ldc >= n, "matmul: empty inner dimension or overlapping rows");
+    assert!(a.covers(m, k) && b.covers(k, n) && (m - 1) * ldc + n <= c.len(), "matmul: slice too short");
+    let (one, keep) = (R::real(1.0), R::real(1.0));
+    // SAFETY: the asserts keep every access inside the three slices, rows of `c` do not overlap (`ldc ≥ n`), and
+    // `c` is borrowed mutably, so it aliases neither `a` nor `b`.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            ldc as isize,
+            add,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            keep,
+            one,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// Copies `row` into every row of `y`.
+pub fn fill_rows<R: Copy>(y: &mut [R], row: &[R]) {
+    for r in y.chunks_exact_mut(row.len()) {
+        r.copy_from_slice(row);
+    }
+}
+
+/// `sums[j] += Σ_i rows[i, j]`.
+pub fn add_column_sums<R: Real>(sums: &mut [R], rows: &[R]) {
+    simd(|| {
+        for row in rows.chunks_exact(sums.len()) {
+            for (sum, &x) in sums.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
+    });
+}
+
+/// Σ aᵢ bᵢ in sixteen partial sums: vectorises, and has the same order on every machine.
+pub fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+    simd(|| dot_inline(a, b))
+}
+
+/// [`dot`] for use inside another [`simd`] loop.
+#[inline(always)]
+pub fn dot_inline<R: Real>(a: &[R], b: &[R]) -> R {
+    let mut partial = [R::real(0.0); 16];
+    let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
+    let tail: R = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(&x, &y)| x * y).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for i in 0..16 {
+            partial[i] = x[i].mul_add(y[i], partial[i]);
+        }
+    }
+    partial.into_iter().sum::<R>() + tail
+}
+
+/// The elements of a contiguous tensor inside a custom operation.
+///
+/// # Errors
+/// If the type differs or the layout is not contiguous.
+pub fn slice<'a, R: Real>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [R]> {
+    let all = storage.as_slice::<R>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&all[start..end]),
+        None => candle_core::bail!("this operation needs a contiguous tensor: call contiguous() first"),
+    }
+}
+
+/// Runs `f` on the elements of a CPU tensor, without a copy where it is contiguous.
+///
+/// # Errors
+/// If the tensor is not on the CPU, has another type, or `f` fails.
+pub fn with_slice<R: Real, T>(
+    tensor: &Tensor,
+    f: impl FnOnce(&[R]) -> candle_core::Result<T>,
+) -> candle_core::Result<T> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(cpu) => f(slice(cpu, layout)?),
+        _ => candle_core::bail!("this operation runs on the CPU only"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_and_tanh_are_close_to_the_library_functions() {
+        for i in -8000..8000 {
+            let x = i as f32 * 0.01;
+            let (fast, exact) = (x.fast_exp(), x.exp());
+            assert!((fast - exact).abs() <= 3e-7 * exact, "exp({x}) = {fast}, want {exact}");
+            assert!((x.fast_tanh() - x.tanh()).abs() <= 3e-7, "tanh({x})");
+        }
+        assert!(1e3f32.fast_exp().is_finite() && (-1e3f32).fast_exp() >= 0.0);
+    }
+
+    #[test]
+    fn matmul_equals_the_triple_loop_for_strided_and_transposed_views() {
+        let (m, n, k) = (5, 7, 3);
+        let a: Vec<f64> = (0..m * k).map(|i| (i as f64 * 0.7).sin()).collect();
+        let bt: Vec<f64> = (0..n * k).map(|i| (i as f64 * 1.3).cos()).collect();
+        let mut c = vec![1.0; m * (n + 2)];
+        matmul(&mut c, n + 2, true, Mat::rows(&a, k), Mat::rows(&bt, k).t(), (m, n, k));
+        for i in 0..m {
+            for j in 0..n {
+                let want: f64 = 1.0 + (0..k).map(|l| a[i * k + l] * bt[j * k + l]).sum::<f64>();
+                assert!((c[i * (n + 2) + j] - want).abs() < 1e-12);
+            }
+            assert_eq!(&c[i * (n + 2) + n..][..2], &[1.0, 1.0], "padding stays untouched");
+        }
+    }
+
+    #[test]
+    fn dot_equals_the_plain_sum() {
+        let x: Vec<f64> = (0..37).map(|i| i as f64 * 0.1).collect();
+        let want: f64 = x.iter().map(|v| v * v).sum();
+        assert!((dot(&x, &x) - want).abs() < 1e-12);
+    }
+}
