@@ -7,6 +7,8 @@ pub mod experiment;
 #[cfg(feature = "nn")]
 pub mod nn;
 pub mod numpy_rng;
+#[cfg(feature = "nn")]
+pub mod optim;
 pub mod seed;
 
 pub use error::{Error, Result};
