@@ -6,12 +6,14 @@
 //! kernels run; on other devices the same functions are composed of tensor operations, which are also the slow
 //! twins that the tests compare with.
 
+mod fused_loss;
 pub mod gru;
 pub mod init;
 pub mod kernel;
 pub mod mlp;
 pub mod params;
 
+pub use fused_loss::fused_loss;
 pub use gru::Gru;
 pub use init::Init;
 pub use mlp::{Activation, Mlp, MlpConfig, Norm};
