@@ -4,8 +4,11 @@ pub mod conformance;
 pub mod env;
 pub mod error;
 pub mod experiment;
+pub mod normalize;
 pub mod numpy_rng;
 pub mod seed;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::{Error, Result};
 pub use seed::{SeedStream, StreamRng};

@@ -7,7 +7,8 @@
 mod baselines;
 mod traces;
 
-use crate::conformance::{Checker, Row, replay};
+use crate::conformance::{Checker, Row, get, replay};
+use crate::normalize::RunningMeanStd;
 use serde_json::Value;
 use std::path::Path;
 
@@ -34,4 +35,19 @@ pub fn run(folder: &Path) -> Vec<Row> {
     let check =
         |name: &str| kinds.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, check)| *check);
     names.iter().filter_map(|name| Some(replay(AREA, folder, name, check(name)?))).collect()
+}
+
+/// Replays the section `running_mean_std` of `rl_core.json`: batches of numbers, then mean, variance and count.
+///
+/// # Errors
+/// A message where the schema does not hold.
+pub fn running_mean_std(section: &Value, checker: &mut Checker) -> Result<(), String> {
+    let mut statistic = RunningMeanStd::new(1);
+    for batch in get::<Vec<Vec<f64>>>(section, "batches")? {
+        statistic.update(&batch).map_err(|e| e.to_string())?;
+    }
+    checker.close("mean", statistic.mean()[0], get(section, "mean")?, 1e-12);
+    checker.close("var", statistic.variance()[0], get(section, "var")?, 1e-12);
+    checker.close("count", statistic.count(), get(section, "count")?, 1e-12);
+    Ok(())
 }

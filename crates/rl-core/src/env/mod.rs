@@ -20,6 +20,8 @@ mod point_control;
 mod registry;
 pub mod scripted;
 mod space;
+mod vector;
+pub mod wrappers;
 
 pub use acrobot::Acrobot;
 pub use cart_pole::CartPole;
@@ -30,6 +32,7 @@ pub use pendulum::Pendulum;
 pub use point_control::PointControl;
 pub use registry::{IDS, make};
 pub use space::{Action, Space, uniform};
+pub use vector::{Actions, Autoreset, Batch, BatchEnv, VectorEnv};
 
 use crate::Result;
 use rand::Rng;
