@@ -6,10 +6,13 @@ pub mod error;
 pub mod experiment;
 #[cfg(feature = "nn")]
 pub mod nn;
+pub mod normalize;
 pub mod numpy_rng;
 #[cfg(feature = "nn")]
 pub mod optim;
 pub mod seed;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::{Error, Result};
 pub use seed::{SeedStream, StreamRng};
