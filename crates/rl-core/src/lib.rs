@@ -4,7 +4,10 @@ pub mod conformance;
 pub mod env;
 pub mod error;
 pub mod experiment;
+pub mod normalize;
 pub mod numpy_rng;
+pub mod returns;
+pub mod schedule;
 pub mod seed;
 
 pub use error::{Error, Result};
