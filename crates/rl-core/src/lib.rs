@@ -1,5 +1,6 @@
 //! What every reinforcement-learning paradigm needs, once.
 
+pub mod buffer;
 pub mod conformance;
 pub mod env;
 pub mod error;

@@ -217,10 +217,10 @@ pub fn lambda_return_v2<R: Real>(
     same_len(op, "values", values.len(), len)?;
     same_len(op, "discounts", discounts.len(), len)?;
     let mut returns = vec![R::narrow(0.0); len];
-    for b in 0..batch {
-        let mut future = bootstrap[b].wide();
+    for (b, last) in bootstrap.iter().enumerate() {
+        let mut future = last.wide();
         for i in (b..len).step_by(batch).rev() {
-            let next_value = values.get(i + batch).unwrap_or(&bootstrap[b]).wide();
+            let next_value = values.get(i + batch).unwrap_or(last).wide();
             future =
                 rewards[i].wide() + discounts[i].wide() * ((1.0 - lambda) * next_value + lambda * future);
             returns[i] = R::narrow(future);
