@@ -1,5 +1,6 @@
 //! What every reinforcement-learning paradigm needs, once.
 
+pub mod buffer;
 pub mod conformance;
 pub mod env;
 pub mod error;
@@ -10,6 +11,8 @@ pub mod normalize;
 pub mod numpy_rng;
 #[cfg(feature = "nn")]
 pub mod optim;
+pub mod returns;
+pub mod schedule;
 pub mod seed;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
