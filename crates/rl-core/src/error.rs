@@ -39,6 +39,18 @@ pub enum Error {
         /// The action space, printed.
         space: String,
     },
+    /// A name that is not in a list.
+    #[error("unknown {what} `{name}`{hint}; known: {known}")]
+    Unknown {
+        /// What was looked up, such as `environment`.
+        what: &'static str,
+        /// The name that was given.
+        name: String,
+        /// The nearest known name as a question, or nothing.
+        hint: String,
+        /// The known names.
+        known: String,
+    },
     /// An operation that does not make sense in the present state.
     #[error("{operation}: {reason}")]
     State {
@@ -105,9 +117,46 @@ impl Error {
         Self::Config { config, field, value: value.to_string(), allowed }
     }
 
+    /// An [`Error::Unknown`] with the nearest of the known names, if one is near.
+    pub fn unknown(what: &'static str, name: &str, known: &[&str]) -> Self {
+        let distance = |k: &&str| edit_distance(&name.to_lowercase(), &k.to_lowercase());
+        let nearest = known.iter().copied().min_by_key(distance);
+        let near = nearest.filter(|k| distance(k) <= k.len().max(name.len()) / 3);
+        let hint = near.map(|k| format!(", did you mean `{k}`?")).unwrap_or_default();
+        Self::Unknown { what, name: name.into(), hint, known: known.join(", ") }
+    }
+
     /// For `map_err` on file operations: `fs::read(p).map_err(Error::io("read", p))`.
     pub fn io(operation: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io { operation, path, source }
+    }
+}
+
+/// Levenshtein's distance: insertions, deletions and replacements from one word to the other.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(x != y)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_of_words() {
+        let cases = [("", "", 0), ("kitten", "sitting", 3), ("abc", "", 3), ("ab", "ba", 2)];
+        for (a, b, distance) in cases {
+            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
+        }
     }
 }

@@ -8,11 +8,31 @@
 //! told apart and may both be true; observations are `f32`; `reset(Some(seed))` reseeds, `reset(None)` goes on
 //! with the stream. Nothing allocates per step: observations are written into the caller's slice.
 
+mod acrobot;
+mod cart_pole;
+pub mod conformance;
+pub mod dmc;
 mod episode;
+mod mountain_car;
+mod mountain_car_continuous;
+mod pendulum;
+mod point_control;
+mod registry;
+pub mod scripted;
 mod space;
+mod vector;
+pub mod wrappers;
 
+pub use acrobot::Acrobot;
+pub use cart_pole::CartPole;
 pub use episode::Episode;
+pub use mountain_car::MountainCar;
+pub use mountain_car_continuous::MountainCarContinuous;
+pub use pendulum::Pendulum;
+pub use point_control::PointControl;
+pub use registry::{IDS, make};
 pub use space::{Action, Space, uniform};
+pub use vector::{Actions, Autoreset, Batch, BatchEnv, VectorEnv};
 
 use crate::Result;
 use rand::Rng;
@@ -103,4 +123,26 @@ pub trait Simulator: Send + Sync {
 
     /// Writes the observation of a state.
     fn observe(&self, state: &Self::State, observation: &mut [f32]);
+}
+
+impl<E: Env + ?Sized> Env for Box<E> {
+    fn spec(&self) -> &EnvSpec {
+        (**self).spec()
+    }
+
+    fn reset(&mut self, seed: Option<u64>, observation: &mut [f32]) -> Result<()> {
+        (**self).reset(seed, observation)
+    }
+
+    fn step(&mut self, action: Action<'_>, observation: &mut [f32]) -> Result<Step> {
+        (**self).step(action, observation)
+    }
+
+    fn save(&self) -> Result<serde_json::Value> {
+        (**self).save()
+    }
+
+    fn load(&mut self, saved: &serde_json::Value) -> Result<()> {
+        (**self).load(saved)
+    }
 }

@@ -121,6 +121,11 @@ impl<'a> Action<'a> {
             Self::Continuous(a) => a,
         }
     }
+
+    /// The first of the reals; zero if there is none.
+    pub fn first(self) -> f32 {
+        self.reals().first().copied().unwrap_or(0.0)
+    }
 }
 
 /// `low + (high − low) · u` with `u` the upper 53 bits of one 64-bit word: NumPy's `Generator.uniform`.

@@ -1,0 +1,53 @@
+//! Replays reference traces of Gymnasium and dm_control through this crate's environments.
+//!
+//! Every recorded step is repeated from the recorded state before it, so that rounding does not accumulate. Whole
+//! episodes are replayed in closed loop as well where the task does not amplify rounding: the simulator itself
+//! tells, from the distance that a tiny change of the start state grows to.
+
+mod baselines;
+mod traces;
+
+use crate::conformance::{Checker, Row, get, replay};
+use crate::normalize::RunningMeanStd;
+use serde_json::Value;
+use std::path::Path;
+
+const AREA: &str = "rl-core";
+/// Observations are f32: half a unit in the last place of the reference's, as much of ours.
+const OBSERVATION_TOLERANCE: f64 = f32::EPSILON as f64;
+
+type Check = fn(&Value, &mut Checker) -> Result<(), String>;
+
+/// Replays every `gymnasium_*.json`, `dmc_*.json` and `baselines*.json` of a folder, one row per file.
+pub fn run(folder: &Path) -> Vec<Row> {
+    let kinds: [(&str, Check); 3] = [
+        ("gymnasium_", traces::gymnasium),
+        ("dmc_", traces::dm_control),
+        ("baselines", baselines::statistics),
+    ];
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    names.sort();
+    let check =
+        |name: &str| kinds.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, check)| *check);
+    names.iter().filter_map(|name| Some(replay(AREA, folder, name, check(name)?))).collect()
+}
+
+/// Replays the section `running_mean_std` of `rl_core.json`: batches of numbers, then mean, variance and count.
+///
+/// # Errors
+/// A message where the schema does not hold.
+pub fn running_mean_std(section: &Value, checker: &mut Checker) -> Result<(), String> {
+    let mut statistic = RunningMeanStd::new(1);
+    for batch in get::<Vec<Vec<f64>>>(section, "batches")? {
+        statistic.update(&batch).map_err(|e| e.to_string())?;
+    }
+    checker.close("mean", statistic.mean()[0], get(section, "mean")?, 1e-12);
+    checker.close("var", statistic.variance()[0], get(section, "var")?, 1e-12);
+    checker.close("count", statistic.count(), get(section, "count")?, 1e-12);
+    Ok(())
+}

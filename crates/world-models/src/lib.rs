@@ -1,0 +1,2 @@
+//! world models
+pub mod rssm;

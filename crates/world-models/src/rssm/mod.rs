@@ -1,0 +1,2 @@
+//! rssm
+pub mod scan;
