@@ -1,9 +1,12 @@
 //! What every reinforcement-learning paradigm needs, once.
 
+#[cfg(feature = "nn")]
+pub mod baselines;
 pub mod buffer;
 pub mod conformance;
 pub mod env;
 pub mod error;
+pub mod evaluate;
 pub mod experiment;
 #[cfg(feature = "nn")]
 pub mod nn;
