@@ -286,6 +286,19 @@ impl Mlp {
         }
         &workspace.buffers[current][..rows * self.outputs()]
     }
+
+    /// [`infer`](Self::infer) with this network's own values: `[rows, inputs]` to `[rows, outputs]`, for acting and for
+    /// targets.
+    ///
+    /// # Errors
+    /// If `x` is not a whole number of rows.
+    pub fn predict<'a>(&self, x: &[f32], workspace: &'a mut Workspace<f32>) -> Result<&'a [f32]> {
+        let width = self.inputs();
+        if !x.len().is_multiple_of(width) {
+            return Err(Error::shape("Mlp::predict", format!("rows of {width} numbers"), x.len()));
+        }
+        self.params.with(|p| Ok(self.infer(p, x.len() / width, x, width, workspace)))
+    }
 }
 
 impl Persist for Mlp {
