@@ -17,6 +17,8 @@ mod mountain_car;
 mod mountain_car_continuous;
 mod pendulum;
 mod point_control;
+#[cfg(feature = "gymnasium")]
+pub mod python;
 mod registry;
 pub mod scripted;
 mod space;

@@ -30,10 +30,16 @@ impl Pendulum {
     fn torque_terms(&self, u: f32) -> (f64, f64) {
         if self.f64_torque {
             let u = f64::from(u);
-            return (3.0 * u, 0.001 * (u * u));
+            return (3.0 * u, 0.001 * square(u));
         }
-        (f64::from(3.0 * u), f64::from(0.001 * (u * u)))
+        (f64::from(3.0 * u), f64::from(0.001 * u.powf(std::hint::black_box(2.0))))
     }
+}
+
+/// `x²` as NumPy's scalars compute it: by the C library's `pow`, which differs from `x · x` in the last bit about once
+/// in a thousand. The exponent is hidden from the compiler, which would multiply.
+fn square(x: f64) -> f64 {
+    x.powf(std::hint::black_box(2.0))
 }
 
 /// `θ` modulo 2π in `[−π, π)`.
@@ -62,8 +68,7 @@ impl Simulator for Pendulum {
         let [theta, speed] = *state;
         let u = action.first().clamp(-MAX_TORQUE, MAX_TORQUE);
         let (push, effort) = self.torque_terms(u);
-        let angle = wrap(theta);
-        let cost = angle * angle + 0.1 * (speed * speed) + effort;
+        let cost = square(wrap(theta)) + 0.1 * square(speed) + effort;
         let speed = (speed + (GRAVITY * theta.sin() + push) * DT).clamp(-MAX_SPEED, MAX_SPEED);
         *state = [theta + speed * DT, speed];
         (-cost, false)
