@@ -15,6 +15,7 @@ pub mod dmc;
 mod episode;
 mod mountain_car;
 mod mountain_car_continuous;
+mod numpy_square;
 mod pendulum;
 mod point_control;
 #[cfg(feature = "gymnasium")]

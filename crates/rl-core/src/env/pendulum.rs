@@ -2,6 +2,7 @@
 //!
 //! The classic control problem with the constants of Gymnasium 1.4: g = 10, m = 1, l = 1, dt = 0.05.
 
+use super::numpy_square::{square, square_f32};
 use super::{Action, EnvSpec, Simulator, Space, uniform};
 use rand::Rng;
 use std::f64::consts::PI;
@@ -32,14 +33,8 @@ impl Pendulum {
             let u = f64::from(u);
             return (3.0 * u, 0.001 * square(u));
         }
-        (f64::from(3.0 * u), f64::from(0.001 * u.powf(std::hint::black_box(2.0))))
+        (f64::from(3.0 * u), f64::from(0.001 * square_f32(u)))
     }
-}
-
-/// `x²` as NumPy's scalars compute it: by the C library's `pow`, which differs from `x · x` in the last bit about once
-/// in a thousand. The exponent is hidden from the compiler, which would multiply.
-fn square(x: f64) -> f64 {
-    x.powf(std::hint::black_box(2.0))
 }
 
 /// `θ` modulo 2π in `[−π, π)`.
