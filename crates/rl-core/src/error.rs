@@ -95,6 +95,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A child process in another language.
+    #[cfg(feature = "gymnasium")]
+    #[error("{peer}: {reason}")]
+    Bridge {
+        /// What was to run there.
+        peer: String,
+        /// What went wrong, and the mend.
+        reason: String,
+    },
     /// The tensor library.
     #[cfg(feature = "nn")]
     #[error("tensor operation: {0}")]

@@ -15,9 +15,10 @@ fn environments_agree_with_the_reference_traces() {
 }
 
 #[test]
-fn running_statistics_agree_with_the_worked_example() {
+fn generator_and_running_statistics_agree_with_the_worked_examples() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let row = replay("rl-core", &folder, "rl_core.json", |data, checker| {
+        rl_core::env::conformance::numpy_pcg64(&data["numpy_pcg64_seed42"], checker)?;
         rl_core::env::conformance::running_mean_std(&data["running_mean_std"], checker)
     });
     assert!(row.pass, "{}", row.failure);

@@ -29,8 +29,8 @@ pub enum Actions<'a> {
 }
 
 impl<'a> Actions<'a> {
-    /// The action of copy `i` of `n`.
-    pub fn row(self, i: usize, n: usize) -> Action<'a> {
+    /// The action of copy `i` of `n`, after [`check`](Self::check).
+    fn row(self, i: usize, n: usize) -> Action<'a> {
         match self {
             Self::Discrete(all) => Action::Discrete(all[i]),
             Self::Continuous(all) => {
@@ -113,7 +113,7 @@ impl Batch {
         &all[i * self.width..(i + 1) * self.width]
     }
 
-    fn clear(&mut self, i: usize) {
+    pub(crate) fn clear(&mut self, i: usize) {
         self.rewards[i] = 0.0;
         (self.terminated[i], self.truncated[i], self.ignored[i]) = (false, false, false);
     }
