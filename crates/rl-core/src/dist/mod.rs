@@ -20,7 +20,7 @@ pub use gaussian::{Gaussian, sigmoid2_std, softplus_std};
 pub use kl::{KlDivergence, KlLoss, free_nats, free_nats_of_mean, kl_loss_v2, kl_loss_v3};
 pub use noise::{standard_normal, uniform};
 pub use tanh_gaussian::TanhGaussian;
-pub use two_hot::TwoHot;
+pub use two_hot::{TwoHot, cross_entropy};
 
 use crate::{Error, Result};
 use candle_core::Tensor;

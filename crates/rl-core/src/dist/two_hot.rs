@@ -157,8 +157,11 @@ impl TwoHot {
     }
 }
 
-/// −Σ t ln softmax(logits) over the last dimension: `[.., K]` to `[..]`.
-pub(super) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+/// −Σ t ln softmax(logits) over the last dimension: `[.., K]` to `[..]`; t may be soft.
+///
+/// # Errors
+/// From the tensor library, if the shapes differ.
+pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     Ok((log_softmax(logits)? * targets)?.sum(D::Minus1)?.neg()?)
 }
 
