@@ -2,6 +2,8 @@
 
 pub mod buffer;
 pub mod conformance;
+#[cfg(feature = "nn")]
+pub mod dist;
 pub mod env;
 pub mod error;
 pub mod experiment;

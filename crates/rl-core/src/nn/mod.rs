@@ -10,6 +10,7 @@ pub mod gru;
 pub mod init;
 pub mod kernel;
 pub mod mlp;
+pub mod ops;
 pub mod params;
 
 pub use gru::Gru;
