@@ -5,6 +5,9 @@
 //! tests call it on the data in the crate, `cargo xtask conformance AREA --data DIR` on any folder of the same
 //! schema.
 
+#[cfg(feature = "nn")]
+pub mod rl_core;
+
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -32,6 +35,8 @@ pub struct Row {
 /// Collects the comparisons of one file.
 pub struct Checker {
     row: Row,
+    /// Which part of the file is being compared, for messages.
+    context: String,
 }
 
 impl Checker {
@@ -46,7 +51,7 @@ impl Checker {
             pass: true,
             failure: String::new(),
         };
-        Self { row }
+        Self { row, context: String::new() }
     }
 
     /// Compares two numbers: `|got − want| ≤ tolerance · max(1, |want|)`. Equal infinities and two NaN agree.
@@ -79,6 +84,21 @@ impl Checker {
         self.record(f64::INFINITY, 0.0, || message);
     }
 
+    /// Compares within a named part of the file: messages and errors begin with its name.
+    ///
+    /// # Errors
+    /// What `check` returns, after the name.
+    pub fn within(
+        &mut self,
+        part: &str,
+        check: impl FnOnce(&mut Self) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let outer = std::mem::replace(&mut self.context, format!("{part}: "));
+        let outcome = check(self).map_err(|message| format!("{part}: {message}"));
+        self.context = outer;
+        outcome
+    }
+
     fn record(&mut self, error: f64, tolerance: f64, message: impl FnOnce() -> String) {
         self.row.cases += 1;
         self.row.tolerance = self.row.tolerance.max(tolerance);
@@ -87,7 +107,7 @@ impl Checker {
         self.row.max_error = self.row.max_error.max(error);
         if error > tolerance && self.row.pass {
             self.row.pass = false;
-            self.row.failure = message();
+            self.row.failure = self.context.clone() + &message();
         }
     }
 

@@ -95,6 +95,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A child process in another language.
+    #[cfg(feature = "gymnasium")]
+    #[error("{peer}: {reason}")]
+    Bridge {
+        /// What was to run there.
+        peer: String,
+        /// What went wrong, and the mend.
+        reason: String,
+    },
     /// A run that was asked to stop and did so after writing a checkpoint: not a failure, but the way out.
     #[error("{stage}: stopped at step {step} of {total}; the checkpoint is written, resume the run to go on")]
     Stopped {

@@ -4,6 +4,8 @@
 pub mod baselines;
 pub mod buffer;
 pub mod conformance;
+#[cfg(feature = "nn")]
+pub mod dist;
 pub mod env;
 pub mod error;
 pub mod evaluate;

@@ -1,2 +1,11 @@
-//! world models
+//! Learned models of environments, and agents that plan or learn inside them.
+//!
+//! - [`rssm`]: the recurrent state-space model, trained on replayed sequences, and the agent that plans with it.
+//! - [`planning`]: random shooting, CEM, iCEM and MPPI over any model, a learned one or the true simulator.
+//! - [`evaluation`]: is the model any good? Open-loop errors against baselines, predicted against realised return.
+
+mod error;
+pub mod planning;
 pub mod rssm;
+
+pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 //! Sutton, "Generalization in Reinforcement Learning: Successful Examples Using Sparse Coarse Coding" (1996); the
 //! equations are those of Sutton & Barto's book (section 11.3, first edition), the constants Gymnasium 1.4's.
 
+use super::numpy_square::square;
 use super::{Action, EnvSpec, Simulator, Space, uniform};
 use rand::Rng;
 use std::f64::consts::PI;
@@ -33,11 +34,11 @@ fn derivative([theta1, theta2, speed1, speed2]: [f64; 4], torque: f64) -> [f64; 
     let d1 = M * (LC * LC) + M * (L * L + LC * LC + 2.0 * L * LC * cos2) + INERTIA + INERTIA;
     let d2 = M * (LC * LC + L * LC * cos2) + INERTIA;
     let phi2 = M * LC * GRAVITY * (theta1 + theta2 - PI / 2.0).cos();
-    let phi1 = -M * L * LC * (speed2 * speed2) * sin2 - 2.0 * M * L * LC * speed2 * speed1 * sin2
+    let phi1 = -M * L * LC * square(speed2) * sin2 - 2.0 * M * L * LC * speed2 * speed1 * sin2
         + (M * LC + M * L) * GRAVITY * (theta1 - PI / 2.0).cos()
         + phi2;
-    let acc2 = (torque + d2 / d1 * phi1 - M * L * LC * (speed1 * speed1) * sin2 - phi2)
-        / (M * (LC * LC) + INERTIA - d2 * d2 / d1);
+    let acc2 = (torque + d2 / d1 * phi1 - M * L * LC * square(speed1) * sin2 - phi2)
+        / (M * (LC * LC) + INERTIA - square(d2) / d1);
     let acc1 = -(d2 * acc2 + phi1) / d1;
     [speed1, speed2, acc1, acc2]
 }

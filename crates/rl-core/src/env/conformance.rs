@@ -6,9 +6,13 @@
 
 mod baselines;
 mod traces;
+mod vector;
 
 use crate::conformance::{Checker, Row, get, replay};
+use crate::env::uniform;
 use crate::normalize::RunningMeanStd;
+use crate::numpy_rng::{NumpyRng, seed_sequence};
+use rand::Rng;
 use serde_json::Value;
 use std::path::Path;
 
@@ -18,12 +22,13 @@ const OBSERVATION_TOLERANCE: f64 = f32::EPSILON as f64;
 
 type Check = fn(&Value, &mut Checker) -> Result<(), String>;
 
-/// Replays every `gymnasium_*.json`, `dmc_*.json` and `baselines*.json` of a folder, one row per file.
+/// Replays every `gymnasium_*.json`, `dmc_*.json`, `baselines*.json` and `vector_*.json` of a folder, one row per file.
 pub fn run(folder: &Path) -> Vec<Row> {
-    let kinds: [(&str, Check); 3] = [
+    let kinds: [(&str, Check); 4] = [
         ("gymnasium_", traces::gymnasium),
         ("dmc_", traces::dm_control),
         ("baselines", baselines::statistics),
+        ("vector_", vector::batches),
     ];
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .into_iter()
@@ -49,5 +54,29 @@ pub fn running_mean_std(section: &Value, checker: &mut Checker) -> Result<(), St
     checker.close("mean", statistic.mean()[0], get(section, "mean")?, 1e-12);
     checker.close("var", statistic.variance()[0], get(section, "var")?, 1e-12);
     checker.close("count", statistic.count(), get(section, "count")?, 1e-12);
+    Ok(())
+}
+
+/// Replays the section `numpy_pcg64_seed42` of `rl_core.json`: NumPy's seeding and generator, bit for bit.
+///
+/// # Errors
+/// A message where the schema does not hold.
+pub fn numpy_pcg64(section: &Value, checker: &mut Checker) -> Result<(), String> {
+    const SEED: u64 = 42;
+    let words: Vec<u64> = get(section, "seedseq_generate_state_u64_4")?;
+    checker.exact("SeedSequence", seed_sequence(SEED).as_slice(), &words);
+    let (state, increment) = NumpyRng::new(SEED).state();
+    checker.exact("state", state.to_string(), get(section, "pcg_state")?);
+    checker.exact("increment", increment.to_string(), get(section, "pcg_inc")?);
+    let mut rng = NumpyRng::new(SEED);
+    for want in get::<Vec<u64>>(section, "first_u64")? {
+        checker.exact("word", rng.next_u64(), want);
+    }
+    for (key, low, high) in [("first_uniform01", 0.0, 1.0), ("uniform_m005_005", -0.05, 0.05)] {
+        let mut rng = NumpyRng::new(SEED);
+        for want in get::<Vec<f64>>(section, key)? {
+            checker.exact(key, uniform(&mut rng, low, high), want);
+        }
+    }
     Ok(())
 }

@@ -15,8 +15,11 @@ pub mod dmc;
 mod episode;
 mod mountain_car;
 mod mountain_car_continuous;
+mod numpy_square;
 mod pendulum;
 mod point_control;
+#[cfg(feature = "gymnasium")]
+pub mod python;
 mod registry;
 pub mod scripted;
 mod space;

@@ -2,6 +2,7 @@
 //!
 //! The classic control problem with the constants of Gymnasium 1.4: g = 10, m = 1, l = 1, dt = 0.05.
 
+use super::numpy_square::{square, square_f32};
 use super::{Action, EnvSpec, Simulator, Space, uniform};
 use rand::Rng;
 use std::f64::consts::PI;
@@ -30,9 +31,9 @@ impl Pendulum {
     fn torque_terms(&self, u: f32) -> (f64, f64) {
         if self.f64_torque {
             let u = f64::from(u);
-            return (3.0 * u, 0.001 * (u * u));
+            return (3.0 * u, 0.001 * square(u));
         }
-        (f64::from(3.0 * u), f64::from(0.001 * (u * u)))
+        (f64::from(3.0 * u), f64::from(0.001 * square_f32(u)))
     }
 }
 
@@ -62,8 +63,7 @@ impl Simulator for Pendulum {
         let [theta, speed] = *state;
         let u = action.first().clamp(-MAX_TORQUE, MAX_TORQUE);
         let (push, effort) = self.torque_terms(u);
-        let angle = wrap(theta);
-        let cost = angle * angle + 0.1 * (speed * speed) + effort;
+        let cost = square(wrap(theta)) + 0.1 * square(speed) + effort;
         let speed = (speed + (GRAVITY * theta.sin() + push) * DT).clamp(-MAX_SPEED, MAX_SPEED);
         *state = [theta + speed * DT, speed];
         (-cost, false)

@@ -29,7 +29,7 @@ pub enum Actions<'a> {
 }
 
 impl<'a> Actions<'a> {
-    /// The action of copy `i` of `n`.
+    /// The action of copy `i` of `n`, after [`check`](Self::check).
     pub fn row(self, i: usize, n: usize) -> Action<'a> {
         match self {
             Self::Discrete(all) => Action::Discrete(all[i]),
@@ -113,7 +113,7 @@ impl Batch {
         &all[i * self.width..(i + 1) * self.width]
     }
 
-    fn clear(&mut self, i: usize) {
+    pub(crate) fn clear(&mut self, i: usize) {
         self.rewards[i] = 0.0;
         (self.terminated[i], self.truncated[i], self.ignored[i]) = (false, false, false);
     }

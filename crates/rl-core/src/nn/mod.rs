@@ -11,6 +11,7 @@ pub mod gru;
 pub mod init;
 pub mod kernel;
 pub mod mlp;
+pub mod ops;
 pub mod params;
 
 pub use fused_loss::fused_loss;

@@ -30,6 +30,7 @@ pub fn env_contract_without_save<E: Env>(make: impl Fn() -> E) {
     spaces_are_sound(&make());
     misuse_is_refused(&mut make());
     the_same_seed_gives_the_same_bits(&make);
+    resets_go_on_with_the_stream(&mut make());
 }
 
 /// One step as seen by an agent, bit by bit.
@@ -170,6 +171,21 @@ fn the_same_seed_gives_the_same_bits<E: Env>(make: impl Fn() -> E) {
     assert!(run != whole_run(4), "{}: two seeds gave the same run", make().spec().id);
 }
 
+/// Where start states are random at all, an unseeded reset gives the next one, not the same again.
+fn resets_go_on_with_the_stream(env: &mut impl Env) {
+    let mut start = |seed: Option<u64>| {
+        let mut observation = buffer(env);
+        env.reset(seed, &mut observation).unwrap_or_else(|e| fail(env, &e));
+        observation
+    };
+    let (third, fourth) = (start(Some(3)), start(Some(4)));
+    let (again, next, after) = (start(Some(3)), start(None), start(None));
+    if third != fourth {
+        let id = &env.spec().id;
+        assert!(next != again && after != next, "{id}: an unseeded reset repeats the start state");
+    }
+}
+
 fn saved_states_go_on<E: Env>(make: impl Fn() -> E) {
     let mut env = make();
     let id = env.spec().id.clone();
@@ -190,4 +206,92 @@ fn saved_states_go_on<E: Env>(make: impl Fn() -> E) {
         assert!(went_on == uninterrupted, "{id}: a saved state went on differently");
     }
     assert!(env.load(&Value::Bool(true)).is_err(), "{id}: nonsense was loaded");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Result;
+    use crate::env::{EnvSpec, make};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// A promise that an environment breaks.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Fault {
+        SeedIgnored,
+        SeedKept,
+        ElapsedNotSaved,
+        GoesOnAfterTheEnd,
+        OutsideItsSpace,
+        NotANumber,
+    }
+
+    struct Faulty {
+        env: Box<dyn Env>,
+        fault: Fault,
+        over: bool,
+        seed: u64,
+    }
+
+    impl Env for Faulty {
+        fn spec(&self) -> &EnvSpec {
+            self.env.spec()
+        }
+
+        fn reset(&mut self, seed: Option<u64>, observation: &mut [f32]) -> Result<()> {
+            self.over = false;
+            match self.fault {
+                Fault::SeedIgnored => self.env.reset(None, observation),
+                Fault::SeedKept => {
+                    self.seed = seed.unwrap_or(self.seed);
+                    self.env.reset(Some(self.seed), observation)
+                }
+                _ => self.env.reset(seed, observation),
+            }
+        }
+
+        fn step(&mut self, action: Action<'_>, observation: &mut [f32]) -> Result<Step> {
+            if self.fault == Fault::GoesOnAfterTheEnd && self.over {
+                return Ok(Step::default());
+            }
+            let step = self.env.step(action, observation)?;
+            self.over = step.done();
+            match self.fault {
+                Fault::OutsideItsSpace => observation[0] = 1e9,
+                Fault::NotANumber => return Ok(Step { reward: f64::NAN, ..step }),
+                _ => {}
+            }
+            Ok(step)
+        }
+
+        fn save(&self) -> Result<Value> {
+            let mut saved = self.env.save()?;
+            if self.fault == Fault::ElapsedNotSaved {
+                saved["elapsed"] = 0.into();
+            }
+            Ok(saved)
+        }
+
+        fn load(&mut self, saved: &Value) -> Result<()> {
+            self.env.load(saved)
+        }
+    }
+
+    #[test]
+    fn broken_promises_are_noticed() {
+        let faults = [
+            (Fault::SeedIgnored, "two seeds"),
+            (Fault::SeedKept, "repeats the start state"),
+            (Fault::ElapsedNotSaved, "truncated"),
+            (Fault::GoesOnAfterTheEnd, "after the end"),
+            (Fault::OutsideItsSpace, "in dimension 0"),
+            (Fault::NotANumber, "reward NaN"),
+        ];
+        for (fault, complaint) in faults {
+            let make = || Faulty { env: make("MountainCar-v0", 0).unwrap(), fault, over: false, seed: 0 };
+            let outcome = catch_unwind(AssertUnwindSafe(|| env_contract(make)));
+            let message = *outcome.unwrap_err().downcast::<String>().unwrap();
+            assert!(message.contains(complaint), "{message}");
+        }
+    }
 }

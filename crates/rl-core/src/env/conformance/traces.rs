@@ -219,10 +219,8 @@ pub(super) fn dm_control(data: &Value, checker: &mut Checker) -> Result<(), Stri
     let words: Vec<&str> = task.trim_start_matches("dmc ").split(' ').collect();
     let cart_pole = |task| DmcCartPole { task };
     match words.as_slice() {
-        ["pendulum", "swingup"] => {
-            suite(PendulumSwingup, PendulumSwingup::advance, |_, _| 1e-12, data, checker)
-        }
-        ["acrobot", "swingup"] => suite(AcrobotSwingup, AcrobotSwingup::advance, |_, _| 1e-12, data, checker),
+        ["pendulum", "swingup"] => suite(PendulumSwingup, PendulumSwingup::advance, never, data, checker),
+        ["acrobot", "swingup"] => suite(AcrobotSwingup, AcrobotSwingup::advance, never, data, checker),
         ["cartpole", name] => {
             let task = match *name {
                 "swingup" => DmcCartPoleTask::Swingup,
@@ -236,20 +234,70 @@ pub(super) fn dm_control(data: &Value, checker: &mut Checker) -> Result<(), Stri
     }
 }
 
-/// Beyond the slider's limit MuJoCo's iterative solver stops at its own tolerance where the contact opens or closes
-/// (seen: 4e-7 in one step in fifty); the closed form here is exact.
-fn at_the_limit(before: &[f64; 4], after: &[f64; 4]) -> f64 {
-    let limit = dmc::SLIDER_LIMIT;
-    if before[0].abs() > limit || after[0].abs() > limit { 1e-6 } else { 1e-12 }
+/// Whether a step touches the cart-pole's slider limit.
+fn at_the_limit(before: &[f64; 4], after: &[f64; 4]) -> bool {
+    before[0].abs() > dmc::SLIDER_LIMIT || after[0].abs() > dmc::SLIDER_LIMIT
+}
+
+fn never<const N: usize>(_: &[f64; N], _: &[f64; N]) -> bool {
+    false
+}
+
+/// One step in ordinary motion.
+const STEP: f64 = 1e-12;
+/// One step where a soft contact may open or close. There MuJoCo's iterative solver stops once its cost falls by less
+/// than 1e-8 (scaled by the mean inertia), which leaves speeds undetermined to about
+/// `dt √(2 · 1e-8 · 1.1 / 0.032) ≈ 1e-5` (0.032: the smallest eigenvalue of the mass matrix). The closed form here
+/// solves the same equations exactly. Seen: 4e-6, in 95 of 3,900 steps.
+const CONTACT_STEP: f64 = 1e-5;
+
+/// Counts the steps in contact that agree as closely as any other: most must.
+#[derive(Default)]
+struct Contact {
+    steps: usize,
+    exact: usize,
+}
+
+impl Contact {
+    fn count<const N: usize>(
+        &mut self,
+        trace: &Trace<N>,
+        advance: impl Fn(&mut [f64; N], f64) -> (f64, bool),
+        touches: fn(&[f64; N], &[f64; N]) -> bool,
+    ) {
+        let starts = std::iter::once(&trace.start).chain(&trace.states);
+        for ((before, after), &action) in starts.zip(&trace.states).zip(&trace.actions) {
+            if touches(before, after) {
+                let mut state = *before;
+                advance(&mut state, action);
+                self.steps += 1;
+                let agrees = |(got, want): (&f64, &f64)| (got - want).abs() <= STEP * want.abs().max(1.0);
+                self.exact += usize::from(state.iter().zip(after).all(agrees));
+            }
+        }
+    }
+
+    /// Nine of ten, in a file with enough of them to tell.
+    fn check(&self, checker: &mut Checker) {
+        const ENOUGH: usize = 100;
+        if self.steps >= ENOUGH {
+            checker.exact(
+                "nine of ten steps in contact agree to 1e-12",
+                self.exact * 10 >= self.steps * 9,
+                true,
+            );
+        }
+    }
 }
 
 fn suite<const N: usize, S: Simulator<State = [f64; N]>>(
     simulator: S,
     advance: fn(&S, &mut [f64; N], f64) -> f64,
-    tolerance: fn(&[f64; N], &[f64; N]) -> f64,
+    touches: fn(&[f64; N], &[f64; N]) -> bool,
     data: &Value,
     checker: &mut Checker,
 ) -> Result<(), String> {
+    let mut contact = Contact::default();
     for episode in get::<Vec<Value>>(data, "episodes")? {
         let joined = |q: &[f64], v: &[f64]| array(&[q, v].concat());
         let (qpos, qvel): (Vec<Vec<f64>>, Vec<Vec<f64>>) = (get(&episode, "qpos")?, get(&episode, "qvel")?);
@@ -268,7 +316,9 @@ fn suite<const N: usize, S: Simulator<State = [f64; N]>>(
             actions,
         };
         let step = |state: &mut [f64; N], control: f64| (advance(&simulator, state, control), false);
+        let tolerance = |before: &_, after: &_| if touches(before, after) { CONTACT_STEP } else { STEP };
         replay_trace(&simulator, step, &trace, tolerance, checker)?;
+        contact.count(&trace, step, touches);
         if let Some(first) = episode.get("obs0") {
             let mut observation = vec![0.0f32; simulator.spec().observation.width()];
             simulator.observe(&trace.start, &mut observation);
@@ -276,6 +326,7 @@ fn suite<const N: usize, S: Simulator<State = [f64; N]>>(
             checker.close_slice("first observation", &got, &flat(first)?, OBSERVATION_TOLERANCE);
         }
     }
+    contact.check(checker);
     Ok(())
 }
 

@@ -124,13 +124,13 @@ fn statistics_survive_a_reset_in_the_same_step() {
     let (mut lengths, mut finished) = ([0u32; 3], 0);
     for t in 0..200 {
         env.step(Actions::Discrete(&[1, t % 2, 0])).unwrap();
-        for i in 0..3 {
-            lengths[i] += 1;
+        for (i, length) in lengths.iter_mut().enumerate() {
+            *length += 1;
             let record = env.envs()[i].finished();
             assert_eq!(record.is_some(), env.batch().done(i));
             if let Some(record) = record {
-                assert_eq!(record, FinishedEpisode { total: f64::from(lengths[i]), length: lengths[i] });
-                (lengths[i], finished) = (0, finished + 1);
+                assert_eq!(record, FinishedEpisode { total: f64::from(*length), length: *length });
+                (*length, finished) = (0, finished + 1);
             }
         }
     }
