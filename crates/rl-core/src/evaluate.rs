@@ -104,8 +104,7 @@ where
     let mut waiting = 0..starts.len();
     let mut begin = |env: &mut E| -> Result<Option<Running>> {
         let Some(episode) = waiting.next() else { return Ok(None) };
-        let mut running =
-            Running { episode, first: true, observation: vec![0.0; d], action: vec![0.0; a] };
+        let mut running = Running { episode, first: true, observation: vec![0.0; d], action: vec![0.0; a] };
         env.reset(Some(starts[episode]), &mut running.observation)?;
         Ok(Some(running))
     };

@@ -9,8 +9,8 @@
 mod loss;
 
 pub use loss::{
-    PolicyBatch, PolicyStatistics, categorical_loss, explained_variance, gaussian_loss, normalize_advantages, surrogate,
-    value_loss,
+    PolicyBatch, PolicyStatistics, categorical_loss, explained_variance, gaussian_loss, normalize_advantages,
+    surrogate, value_loss,
 };
 
 use super::Collector;
@@ -262,8 +262,7 @@ impl Ppo {
             Head::Categorical => vec![actor.params(), critic.params()],
             Head::Gaussian { log_std, .. } => vec![actor.params(), critic.params(), log_std],
         };
-        let sizes =
-            RolloutConfig { steps: config.rollout_steps, envs: envs.copies(), observation, action };
+        let sizes = RolloutConfig { steps: config.rollout_steps, envs: envs.copies(), observation, action };
         Ok(Self {
             optimizer: Optimizer::new(adam, &modules)?,
             statistics: config.normalize_observations.then(|| RunningMeanStd::new(observation)),

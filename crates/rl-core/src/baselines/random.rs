@@ -7,7 +7,10 @@ use crate::{Result, StreamRng};
 
 /// A policy for [`evaluate`](crate::evaluate::evaluate()) that draws every action uniformly from the space (an unbounded
 /// dimension from the standard normal).
-pub fn random_policy(space: &Space, rng: StreamRng) -> impl FnMut(&Turn<'_>, &mut [f32]) -> Result<()> + use<> {
+pub fn random_policy(
+    space: &Space,
+    rng: StreamRng,
+) -> impl FnMut(&Turn<'_>, &mut [f32]) -> Result<()> + use<> {
     let mut random = Random::new(space, rng);
     move |turn, actions| one_by_one(&mut random)(turn, actions)
 }

@@ -260,8 +260,7 @@ impl Sac {
         let (observation, actions) = envs.widths();
         let rng = &mut seeds.stream("init", 0);
         let actor = Mlp::new(&MlpConfig::relu(observation, &config.hidden, 2 * actions), device, rng)?;
-        let mut critic =
-            || Mlp::new(&MlpConfig::relu(observation + actions, &config.hidden, 1), device, rng);
+        let mut critic = || Mlp::new(&MlpConfig::relu(observation + actions, &config.hidden, 1), device, rng);
         let critics = [critic()?, critic()?];
         let adam = OptimizerConfig::adam(config.learning_rate, 1e-8, Clip::None);
         let streams = envs.copies();
@@ -395,8 +394,7 @@ impl Sac {
         let log_probs: Vec<f32> = samples.iter().skip(a).step_by(a + 1).copied().collect();
         join_rows(&batch.next_observations, b, &samples, a, inputs);
         let [first, second] = critics;
-        let next_q =
-            [self.targets[0].predict(inputs, first)?, self.targets[1].predict(inputs, second)?];
+        let next_q = [self.targets[0].predict(inputs, first)?, self.targets[1].predict(inputs, second)?];
         let targets = soft_targets(batch, next_q, &log_probs, alpha);
 
         join_rows(&batch.observations, b, &batch.actions, a, inputs);

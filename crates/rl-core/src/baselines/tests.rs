@@ -176,9 +176,11 @@ fn what_does_not_fit_is_refused_by_name() {
     let sac_error = SacConfig { noise_correlation: 1.0, ..SacConfig::default() }.validate().unwrap_err();
     assert!(message(sac_error).contains("sac.noise_correlation = 1.0"));
     let (seeds, device) = (SeedStream::new(0), &Device::Cpu);
-    let error = Dqn::new(DqnConfig::default(), copies("Pendulum-v1", 1).unwrap(), seeds, device).err().unwrap();
+    let error =
+        Dqn::new(DqnConfig::default(), copies("Pendulum-v1", 1).unwrap(), seeds, device).err().unwrap();
     assert!(message(error).contains("discrete"));
-    let error = Sac::new(SacConfig::default(), copies("CartPole-v1", 1).unwrap(), seeds, device).err().unwrap();
+    let error =
+        Sac::new(SacConfig::default(), copies("CartPole-v1", 1).unwrap(), seeds, device).err().unwrap();
     assert!(message(error).contains("continuous"));
     let text = serde_json::to_string(&SacConfig::default()).unwrap();
     assert_eq!(serde_json::from_str::<SacConfig>(&text).unwrap(), SacConfig::default());
