@@ -4,6 +4,7 @@ use crate::env::wrappers::EpisodeStatistics;
 use crate::env::{Actions, Autoreset, Batch, BatchEnv, Env, EnvSpec, Space, VectorEnv};
 use crate::evaluate::action_width;
 use crate::experiment::{Metrics, Persist, TrainState};
+use crate::normalize::RunningMeanStd;
 use crate::{Error, Result};
 
 /// Copies of an environment that an agent collects experience from. Episodes restart in the step that ends them; their
@@ -114,6 +115,13 @@ impl Bounds {
                 *a = centre + half * *a;
             }
         }
+    }
+}
+
+/// Normalises observations in place, clipped at ±10, where an agent keeps statistics of them.
+pub(super) fn normalize(statistics: Option<&RunningMeanStd>, observations: &mut [f32]) {
+    if let Some(statistics) = statistics {
+        statistics.normalize(observations, 1e-8, 10.0);
     }
 }
 

@@ -5,7 +5,7 @@
 //! Deviations from 2015: Adam instead of RMSprop, and a target network that may move a little at every update.
 
 use super::Collector;
-use super::collector::require;
+use super::collector::{normalize, require};
 use crate::buffer::{
     NStep, PrioritizedBatch, PrioritizedConfig, PrioritizedReplay, ReplayBuffer, ReplayConfig, Transition,
     TransitionBatch,
@@ -15,6 +15,7 @@ use crate::evaluate::Turn;
 use crate::experiment::{Metrics, Persist, TrainState, Trainer};
 use crate::nn::mlp::Workspace;
 use crate::nn::{Mlp, MlpConfig, fused_loss};
+use crate::normalize::RunningMeanStd;
 use crate::optim::{Clip, Optimizer, OptimizerConfig, backward, polyak};
 use crate::schedule::Schedule;
 use crate::{Error, Result, SeedStream, StreamRng};
@@ -60,6 +61,9 @@ pub struct DqnConfig {
     pub double: bool,
     /// Steps in a target: 1; Hessel et al. 2018 use 3.
     pub n_step: usize,
+    /// Normalise observations by the running statistics of those collected, clipped at ±10: no. The buffer keeps them
+    /// as they were; they are normalised when they are used.
+    pub normalize_observations: bool,
     /// Sample by priority instead of uniformly: no.
     pub prioritized: Option<PrioritizedConfig>,
 }
@@ -83,6 +87,7 @@ impl Default for DqnConfig {
             exploration: Schedule::Linear { start: 1.0, end: 0.04, steps: 8_000 },
             double: true,
             n_step: 1,
+            normalize_observations: false,
             prioritized: None,
         }
     }
@@ -169,6 +174,7 @@ pub struct Dqn {
     online: Mlp,
     target: Mlp,
     optimizer: Optimizer,
+    statistics: Option<RunningMeanStd>,
     replay: Replay,
     windows: NStep,
     envs: Collector,
@@ -217,6 +223,7 @@ impl Dqn {
             target: online.duplicate()?,
             optimizer: Optimizer::new(adam, &[online.params()])?,
             online,
+            statistics: config.normalize_observations.then(|| RunningMeanStd::new(observation)),
             replay: match config.prioritized {
                 None => Replay::Uniform(ReplayBuffer::new(sizes)?, TransitionBatch::default()),
                 Some(priorities) => Replay::Prioritized(
@@ -242,9 +249,12 @@ impl Dqn {
 
     /// The greedy policy argmax Q(s, ·), for [`evaluate`](crate::evaluate::evaluate()).
     pub fn policy(&self) -> impl FnMut(&Turn<'_>, &mut [f32]) -> Result<()> {
-        let mut workspace = Workspace::default();
+        let (mut workspace, mut observations) = (Workspace::default(), Vec::new());
         move |turn, actions| {
-            let q = self.online.predict(turn.observations, &mut workspace)?;
+            observations.clear();
+            observations.extend_from_slice(turn.observations);
+            normalize(self.statistics.as_ref(), &mut observations);
+            let q = self.online.predict(&observations, &mut workspace)?;
             for (action, row) in actions.iter_mut().zip(q.chunks_exact(self.actions)) {
                 *action = argmax(row) as f32;
             }
@@ -258,7 +268,13 @@ impl Dqn {
             true => 1.0,
             false => self.config.exploration.at(self.step),
         };
-        let q = self.online.predict(&self.envs.batch().observations, &mut self.scratch.online)?;
+        let observations = &mut self.scratch.observations;
+        observations.clone_from(&self.envs.batch().observations);
+        if let Some(statistics) = &mut self.statistics {
+            statistics.update(observations)?;
+        }
+        normalize(self.statistics.as_ref(), observations);
+        let q = self.online.predict(observations, &mut self.scratch.online)?;
         self.scratch.actions.clear();
         for row in q.chunks_exact(self.actions) {
             let explore = self.act_rng.random::<f64>() < epsilon;
@@ -302,13 +318,15 @@ impl Dqn {
         let (batch, weights) = match &mut self.replay {
             Replay::Uniform(buffer, batch) => {
                 buffer.sample(size, rng, batch)?;
-                (&*batch, None)
+                (batch, None)
             }
             Replay::Prioritized(buffer, batch) => {
                 buffer.sample(size, self.updates, rng, batch)?;
-                (&batch.transitions, Some(&batch.weights[..]))
+                (&mut batch.transitions, Some(&batch.weights[..]))
             }
         };
+        normalize(self.statistics.as_ref(), &mut batch.observations);
+        normalize(self.statistics.as_ref(), &mut batch.next_observations);
         let Scratch { target, online, errors, .. } = &mut self.scratch;
         let next_q = self.target.predict(&batch.next_observations, target)?;
         let selector = match self.config.double {
@@ -374,6 +392,9 @@ impl Persist for Dqn {
         self.online.save(&name("online"), state)?;
         self.target.save(&name("target"), state)?;
         self.optimizer.save(&name("optimizer"), state)?;
+        if let Some(statistics) = &self.statistics {
+            statistics.save(&name("statistics"), state)?;
+        }
         match &self.replay {
             Replay::Uniform(buffer, _) => buffer.save(&name("replay"), state)?,
             Replay::Prioritized(buffer, _) => buffer.save(&name("replay"), state)?,
@@ -389,6 +410,9 @@ impl Persist for Dqn {
         self.online.load(&name("online"), state)?;
         self.target.load(&name("target"), state)?;
         self.optimizer.load(&name("optimizer"), state)?;
+        if let Some(statistics) = &mut self.statistics {
+            statistics.load(&name("statistics"), state)?;
+        }
         match &mut self.replay {
             Replay::Uniform(buffer, _) => buffer.load(&name("replay"), state)?,
             Replay::Prioritized(buffer, _) => buffer.load(&name("replay"), state)?,

@@ -14,7 +14,7 @@ pub use loss::{
 };
 
 use super::Collector;
-use super::collector::require;
+use super::collector::{normalize, require};
 use crate::buffer::{RolloutBatch, RolloutBuffer, RolloutConfig, RolloutStep};
 use crate::env::{Env, Space};
 use crate::evaluate::Turn;
@@ -63,6 +63,8 @@ pub struct PpoConfig {
     pub normalize_advantages: bool,
     /// Normalise observations by running statistics, clipped at ±10: no.
     pub normalize_observations: bool,
+    /// Factor on the rewards that the critic learns from, so that its targets are of order 1: 1.
+    pub reward_scale: f64,
     /// Weight of the entropy bonus: 0.
     pub entropy_coefficient: f64,
     /// Weight of the value loss mean (V − R)²: 0.5.
@@ -91,6 +93,7 @@ impl Default for PpoConfig {
             clip_values: false,
             normalize_advantages: true,
             normalize_observations: false,
+            reward_scale: 1.0,
             entropy_coefficient: 0.0,
             value_coefficient: 0.5,
             max_grad_norm: 0.5,
@@ -122,6 +125,8 @@ impl PpoConfig {
         {
             require(value >= 0.0 && value.is_finite(), "ppo", field, value, "finite and at least 0")?;
         }
+        let scale = self.reward_scale;
+        require(scale > 0.0 && scale.is_finite(), "ppo", "reward_scale", scale, "positive and finite")?;
         require(self.max_grad_norm > 0.0, "ppo", "max_grad_norm", self.max_grad_norm, "positive")?;
         let target = self.target_kl.unwrap_or(1.0);
         require(target > 0.0, "ppo", "target_kl", target, "positive")?;
@@ -331,7 +336,8 @@ impl Ppo {
             normalize(self.statistics.as_ref(), finals);
             final_values.copy_from_slice(self.critic.predict(finals, critic)?);
         }
-        let rewards: Vec<f32> = batch.rewards.iter().map(|&r| r as f32).collect();
+        let rewards: Vec<f32> =
+            batch.rewards.iter().map(|&r| (self.config.reward_scale * r) as f32).collect();
         self.rollout.push(&RolloutStep {
             observations,
             actions: &stored,
@@ -411,12 +417,6 @@ impl Ppo {
         let (_, grads) = backward(&(policy + (&value * self.config.value_coefficient)?)?)?;
         self.optimizer.step(&grads)?;
         Ok((statistics, f64::from(value.to_scalar::<f32>()?)))
-    }
-}
-
-fn normalize(statistics: Option<&RunningMeanStd>, observations: &mut [f32]) {
-    if let Some(statistics) = statistics {
-        statistics.normalize(observations, 1e-8, 10.0);
     }
 }
 

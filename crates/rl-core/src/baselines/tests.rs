@@ -85,7 +85,12 @@ fn assert_exact_resume<T: Trainer<Error = Error>>(make: &dyn Fn() -> T) {
 #[test]
 fn resumed_runs_give_the_same_bytes() {
     assert_exact_resume(&|| dqn(small_dqn(), 2));
-    let fancy = DqnConfig { n_step: 3, prioritized: Some(PrioritizedConfig::default()), ..small_dqn() };
+    let fancy = DqnConfig {
+        n_step: 3,
+        prioritized: Some(PrioritizedConfig::default()),
+        normalize_observations: true,
+        ..small_dqn()
+    };
     assert_exact_resume(&|| dqn(fancy.clone(), 1));
     assert_exact_resume(&|| ppo(small_ppo(), "CartPole-v1"));
     let normalized = PpoConfig { normalize_observations: true, ..small_ppo() };
