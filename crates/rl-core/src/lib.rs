@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod dist;
 pub mod env;
 pub mod error;
+pub mod evaluate;
 pub mod experiment;
 #[cfg(feature = "nn")]
 pub mod nn;
