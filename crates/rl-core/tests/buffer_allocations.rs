@@ -1,5 +1,4 @@
 //! No buffer allocates while it stores and samples, once sizes have settled: counted by the allocator.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 #![expect(
     unsafe_code,
     reason = "a global allocator is unsafe by its trait; this one counts and hands on to the system's"
