@@ -1,2 +1,5 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: see [`xtask::main`].
+
+fn main() -> std::process::ExitCode {
+    xtask::main(xtask::exercises::table())
+}

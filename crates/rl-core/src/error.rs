@@ -104,6 +104,16 @@ pub enum Error {
         /// What went wrong, and the mend.
         reason: String,
     },
+    /// A run that was asked to stop and did so after writing a checkpoint: not a failure, but the way out.
+    #[error("{stage}: stopped at step {step} of {total}; the checkpoint is written, resume the run to go on")]
+    Stopped {
+        /// The part of the run that was being worked on.
+        stage: String,
+        /// Where it stopped.
+        step: u64,
+        /// Where it would have ended.
+        total: u64,
+    },
     /// The tensor library.
     #[cfg(feature = "nn")]
     #[error("tensor operation: {0}")]

@@ -1,0 +1,91 @@
+//! The exercises: a table, and what an exercise is.
+
+use crate::run::{Context, Preset};
+use anyhow::Result;
+use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// The exercises of the workspace, one line each.
+pub fn table() -> &'static [Entry] {
+    const TABLE: &[Entry] = &[];
+    TABLE
+}
+
+/// An experiment: a configuration with presets, and the work of one seed.
+pub trait Exercise {
+    /// Everything that can be set. It is written to `config.toml`, and `--set` changes its fields, so it needs
+    /// public serde fields and `deny_unknown_fields`.
+    type Config: Serialize + DeserializeOwned;
+
+    /// What users call it.
+    const NAME: &'static str;
+    /// What it shows, in one line.
+    const DESCRIPTION: &'static str;
+    /// Expected duration on two cores of `smoke`, `quick` and `full`.
+    const DURATION: [&'static str; 3];
+
+    /// The configuration of a preset.
+    fn config(preset: Preset) -> Self::Config;
+
+    /// How many seeds a preset runs.
+    fn seeds(preset: Preset) -> u64 {
+        match preset {
+            Preset::Smoke => 1,
+            Preset::Quick => 2,
+            Preset::Full => 5,
+        }
+    }
+
+    /// Refuses a configuration that makes no sense, naming the field, its value and the allowed range.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn validate(_config: &Self::Config) -> Result<()> {
+        Ok(())
+    }
+
+    /// Works one seed: trains through `ctx.session`, hands scores and figures to `ctx`.
+    ///
+    /// # Errors
+    /// Whatever went wrong; a stop request comes through here as well.
+    fn run(config: &Self::Config, ctx: &mut Context) -> Result<()>;
+}
+
+/// An exercise without its type.
+pub struct Entry {
+    /// What users call it.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub description: &'static str,
+    /// Expected duration on two cores of `smoke`, `quick` and `full`.
+    pub duration: [&'static str; 3],
+    pub(crate) seeds: fn(Preset) -> u64,
+    pub(crate) config: fn(Preset) -> Result<Value>,
+    pub(crate) validate: fn(&Value) -> Result<()>,
+    pub(crate) run: fn(&Value, &mut Context) -> Result<()>,
+}
+
+impl Entry {
+    /// The entry of an exercise in the table.
+    pub const fn of<E: Exercise>() -> Self {
+        Self {
+            name: E::NAME,
+            description: E::DESCRIPTION,
+            duration: E::DURATION,
+            seeds: E::seeds,
+            config: |preset| Ok(serde_json::to_value(E::config(preset))?),
+            validate: |config| E::validate(&E::Config::deserialize(config)?),
+            run: |config, ctx| E::run(&E::Config::deserialize(config)?, ctx),
+        }
+    }
+}
+
+/// `cargo xtask list`.
+pub(crate) fn list(table: &[Entry]) -> String {
+    let row = |e: &Entry| {
+        let [smoke, quick, full] = e.duration;
+        [e.name, smoke, quick, full, e.description].map(String::from).to_vec()
+    };
+    let rows: Vec<Vec<String>> = table.iter().map(row).collect();
+    crate::table::aligned(&["exercise", "smoke", "quick", "full", "what it shows"], &rows)
+}

@@ -1,0 +1,34 @@
+//! What the program says about itself and the machine: for `meta.json`.
+
+use std::path::Path;
+use std::process::Command;
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The commit, with `-dirty` when the files differ from it; `None` outside a repository.
+pub(crate) fn git_revision() -> Option<String> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(workspace()).args(["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]);
+    let output = git.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The processor's model, as far as the system tells.
+pub(crate) fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+/// Processors this program may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The time in UTC, as in folder names: `20260131-235959`.
+pub(crate) fn timestamp() -> String {
+    jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()
+}
