@@ -201,6 +201,22 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_died_at_any_byte_leaves_the_previous_checkpoint_and_does_not_hinder_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, unfinished) =
+            (folder.path().join("c.safetensors"), folder.path().join(".c.safetensors.tmp"));
+        write(&path, &example()).unwrap();
+        let good = fs::read(&path).unwrap();
+        for length in (0..=good.len()).step_by(7) {
+            fs::write(&unfinished, &good[..length]).unwrap();
+            assert_eq!(read(&path).unwrap().values, example().values);
+        }
+        write(&path, &TrainState::default()).unwrap();
+        assert_eq!(read(&path).unwrap(), TrainState::default());
+        assert!(!unfinished.exists());
+    }
+
+    #[test]
     fn foreign_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("foreign.safetensors");
