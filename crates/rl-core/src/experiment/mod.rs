@@ -8,6 +8,7 @@
 
 mod atomic;
 pub mod checkpoint;
+pub mod conformance;
 mod csv;
 mod metrics;
 mod run_dir;
