@@ -1,6 +1,8 @@
 //! The command line as users meet it: exit status, messages, files, interruption. Driven with the example
 //! `chain`, which is the program with one small exercise in its table.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! The report in a real browser: every figure is drawn, nothing is logged as an error, nothing is fetched, no
 //! sideways scrolling on a phone. Needs `chromium` on the path; without it the test says so and passes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

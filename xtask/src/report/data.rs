@@ -102,10 +102,13 @@ pub(crate) fn seed_charts(folder: &SeedDir, results: &Results) -> Result<Vec<Cha
     Ok(charts)
 }
 
-/// Points by task, key, method, then seed.
+/// The lines of a chart in the making: a name, and a curve per seed.
+type Lines = Vec<(String, Vec<Curve>)>;
+
+/// Points by task and key, then method and seed.
 #[derive(Default)]
 struct Rows {
-    points: BTreeMap<(String, String), Vec<(String, Vec<Curve>)>>,
+    points: BTreeMap<(String, String), Lines>,
 }
 
 impl Rows {
@@ -158,20 +161,20 @@ fn entry<T>(list: &mut Vec<T>, matches: impl Fn(&T) -> bool, new: impl FnOnce() 
 
 /// The seeds' figures as charts: figures and lines of the same name belong together.
 fn merge(seeds: &[(u64, Vec<Figure>)]) -> Vec<Chart> {
-    let mut merged: Vec<(&Figure, Vec<(&str, Vec<Curve>)>)> = Vec::new();
+    let mut merged: Vec<(&Figure, Lines)> = Vec::new();
     for (seed, figure) in seeds.iter().flat_map(|(seed, figures)| figures.iter().map(move |f| (*seed, f))) {
         let (_, lines) = entry(&mut merged, |(first, _)| first.name == figure.name, || (figure, Vec::new()));
         for Line { name, x, y } in &figure.lines {
-            let (_, curves) = entry(lines, |(known, _)| known == name, || (name.as_str(), Vec::new()));
+            let (_, curves) = entry(lines, |(known, _)| known == name, || (name.clone(), Vec::new()));
             curves.push(Curve { seed, x: x.clone(), y: y.clone() });
         }
     }
-    let chart = |(figure, lines): (&Figure, Vec<(&str, Vec<Curve>)>)| Chart {
+    let chart = |(figure, lines): (&Figure, Lines)| Chart {
         name: slug(&figure.name),
         title: figure.title.clone(),
         x_label: figure.x_label.clone(),
         y_label: figure.y_label.clone(),
-        series: lines.into_iter().map(|(name, curves)| Series::over_seeds(name.into(), curves)).collect(),
+        series: lines.into_iter().map(|(name, curves)| Series::over_seeds(name, curves)).collect(),
     };
     merged.into_iter().map(chart).collect()
 }
