@@ -6,6 +6,7 @@
 
 mod baselines;
 mod traces;
+mod vector;
 
 use crate::conformance::{Checker, Row, get, replay};
 use crate::env::uniform;
@@ -21,12 +22,13 @@ const OBSERVATION_TOLERANCE: f64 = f32::EPSILON as f64;
 
 type Check = fn(&Value, &mut Checker) -> Result<(), String>;
 
-/// Replays every `gymnasium_*.json`, `dmc_*.json` and `baselines*.json` of a folder, one row per file.
+/// Replays every `gymnasium_*.json`, `dmc_*.json`, `baselines*.json` and `vector_*.json` of a folder, one row per file.
 pub fn run(folder: &Path) -> Vec<Row> {
-    let kinds: [(&str, Check); 3] = [
+    let kinds: [(&str, Check); 4] = [
         ("gymnasium_", traces::gymnasium),
         ("dmc_", traces::dm_control),
         ("baselines", baselines::statistics),
+        ("vector_", vector::batches),
     ];
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .into_iter()

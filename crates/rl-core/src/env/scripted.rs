@@ -2,6 +2,10 @@
 //!
 //! A results table without them cannot be read: doing nothing, acting at random, and the obvious rule.
 
+mod dmc;
+
+pub use dmc::{DmcCartPoleEnergy, DmcPendulumEnergy};
+
 use super::{Action, Env, Space, Step};
 use crate::Result;
 use rand::Rng;
@@ -114,7 +118,7 @@ impl Policy for CartPoleRule {
 
 /// Energy pumping and a linear catch for Pendulum-v1 (Åström & Furuta, "Swinging up a pendulum by energy control",
 /// 2000): away from the top `u = −3 E θ̇` with the energy `E = θ̇²/6 + 5 (cos θ − 1)`, near it
-/// `u = −(12 θ + 3 θ̇)`.
+/// `u = −(12 θ + 3 θ̇)`. Mean return about −153.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PendulumEnergy {
     action: [f32; 1],
@@ -136,7 +140,8 @@ impl Policy for PendulumEnergy {
     }
 }
 
-/// For both mountain cars: push the way the car moves, so that every swing gains energy.
+/// For both mountain cars: push the way the car moves, so that every swing gains energy. Mean return about −120, and 89
+/// in the continuous one.
 #[derive(Clone, Copy, Debug)]
 pub struct MountainCarEnergy {
     continuous: bool,
@@ -161,7 +166,7 @@ impl Policy for MountainCarEnergy {
     }
 }
 
-/// For Acrobot-v1: torque the way the elbow turns, which pumps energy into the arm.
+/// For Acrobot-v1: torque the way the elbow turns, which pumps energy into the arm. Mean return about −86.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AcrobotEnergy;
 
@@ -179,6 +184,10 @@ pub fn heuristic(id: &str, space: &Space) -> Option<Box<dyn Policy + Send>> {
         "Pendulum-v1" => Some(Box::new(PendulumEnergy::default())),
         "MountainCar-v0" | "MountainCarContinuous-v0" => Some(Box::new(MountainCarEnergy::new(space))),
         "Acrobot-v1" => Some(Box::new(AcrobotEnergy)),
+        "pendulum-swingup" => Some(Box::new(DmcPendulumEnergy::default())),
+        "cartpole-swingup" | "cartpole-swingup-sparse" | "cartpole-balance" => {
+            Some(Box::new(DmcCartPoleEnergy::default()))
+        }
         "PointControl" => Some(Box::new(PointController::default())),
         _ => None,
     }
@@ -223,10 +232,14 @@ mod tests {
     fn heuristics_solve_their_tasks() {
         let floors = [
             ("CartPole-v1", 499.9),
-            ("Pendulum-v1", -350.0),
+            ("Pendulum-v1", -185.0),
             ("MountainCar-v0", -130.0),
             ("MountainCarContinuous-v0", 88.0),
-            ("Acrobot-v1", -130.0),
+            ("Acrobot-v1", -95.0),
+            ("pendulum-swingup", 780.0),
+            ("cartpole-swingup", 780.0),
+            ("cartpole-swingup-sparse", 550.0),
+            ("cartpole-balance", 998.0),
             ("PointControl", -11.5),
         ];
         for (id, floor) in floors {

@@ -30,7 +30,7 @@ pub enum Actions<'a> {
 
 impl<'a> Actions<'a> {
     /// The action of copy `i` of `n`, after [`check`](Self::check).
-    fn row(self, i: usize, n: usize) -> Action<'a> {
+    pub fn row(self, i: usize, n: usize) -> Action<'a> {
         match self {
             Self::Discrete(all) => Action::Discrete(all[i]),
             Self::Continuous(all) => {

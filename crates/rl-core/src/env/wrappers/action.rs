@@ -20,6 +20,12 @@ fn bounds(spec: &EnvSpec, wrapper: &'static str) -> Result<(Vec<f32>, Vec<f32>)>
     ))
 }
 
+/// From `[−1, 1]` to `[low, high]`; rounding never leads outside.
+fn rescale(a: f32, low: f32, high: f32) -> f32 {
+    let scaled = low + (a + 1.0) / 2.0 * (high - low);
+    if (-1.0..=1.0).contains(&a) { scaled.clamp(low, high) } else { scaled }
+}
+
 /// Lets an agent act in `[−1, 1]`: `a' = low + (a + 1)/2 · (high − low)`, per dimension.
 ///
 /// Nothing is clipped: an action outside `[−1, 1]` becomes one outside the bounds. Wrap in [`ClipAction`] for that.
@@ -59,7 +65,7 @@ impl<E: Env> Env for RescaleAction<E> {
         self.spec.action.check(&self.spec.id, action)?;
         let bounds = self.low.iter().zip(&self.high);
         for ((scaled, a), (low, high)) in self.action.iter_mut().zip(action.reals()).zip(bounds) {
-            *scaled = low + (a + 1.0) / 2.0 * (high - low);
+            *scaled = rescale(*a, *low, *high);
         }
         self.env.step(Action::Continuous(&self.action), observation)
     }
@@ -122,5 +128,21 @@ impl<E: Env> Env for ClipAction<E> {
 
     fn load(&mut self, saved: &Value) -> Result<()> {
         load(&mut self.env, saved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rescaled_actions_stay_within_their_bounds(a in -1f32..=1.0, low in -9f32..9.0, width in 1e-3f32..9.0) {
+            let high = low + width;
+            prop_assert!((low..=high).contains(&rescale(a, low, high)));
+            prop_assert_eq!(rescale(-1.0, low, high), low);
+            prop_assert!((rescale(1.0, low, high) - high).abs() <= 2.0 * f32::EPSILON * high.abs().max(low.abs()));
+        }
     }
 }
