@@ -39,6 +39,14 @@ addEventListener("load", () => {
     const svg = charts[0].querySelector("svg.live"), box = svg.getBoundingClientRect();
     svg.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
     check("no hover values", /environment steps: \d/.test(charts[0].querySelector(".tip").textContent));
+    const ticks = () => [...charts[0].querySelectorAll("svg.live text")].map(t => t.textContent).join(" ");
+    const mouse = (type, share) => charts[0].querySelector("svg.live").dispatchEvent(new PointerEvent(type,
+      { pointerType: "mouse", pointerId: 1, button: 0, clientX: box.left + box.width * share, clientY: box.top + 20 }));
+    const whole = ticks();
+    mouse("pointerdown", 0.3); mouse("pointermove", 0.5); mouse("pointerup", 0.5);
+    check("dragging does not zoom", ticks() !== whole);
+    charts[0].querySelector("svg.live").dispatchEvent(new MouseEvent("dblclick"));
+    check("a double click does not reset", ticks() === whole);
     const lines = () => document.querySelectorAll("svg.live path").length;
     const before = lines();
     document.getElementById("seeds").click();
