@@ -256,3 +256,24 @@ fn all_runs_every_exercise_and_list_names_them() {
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains("q-learning") && table.contains("report.html"), "{table}");
 }
+
+#[cfg(unix)]
+#[test]
+fn ci_runs_every_step_and_counts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    // Cargo's own steps are replaced: this test runs inside one of them.
+    let ci = |cargo: &str| {
+        let output =
+            Command::new(program()).arg("ci").env("CARGO", cargo).current_dir(folder.path()).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = ci("true");
+    assert!(code == Some(0) && text.ends_with("6 passed, 0 failed\n"), "{text}");
+    assert!(text.contains("pass  smoke chain") && text.contains("pass  conformance"), "{text}");
+    let (code, text) = ci("false");
+    assert!(
+        code == Some(1) && text.ends_with("2 passed, 4 failed\n") && text.contains("FAIL  tests"),
+        "{text}"
+    );
+}

@@ -199,11 +199,12 @@ fn work_one(run: &RunDir, folder: &SeedDir, threads: usize, stop: &StopFlag, mut
         Ok(complaints.join().unwrap_or_default())
     })?;
     let code = child.wait()?.code();
-    bar.finish(match code {
+    let verdict = match code {
         Some(0) => "done",
         Some(code) if code == i32::from(STOPPED) => "stopped",
         _ => "failed",
-    });
+    };
+    bar.finish(verdict, code == Some(0));
     match code {
         Some(0) => Ok(true),
         Some(code) if code == i32::from(STOPPED) => Ok(false),
