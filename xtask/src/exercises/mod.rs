@@ -1,5 +1,7 @@
 //! The exercises: a table, and what an exercise is.
 
+mod world_model_planning;
+
 use crate::run::{Context, Preset};
 use anyhow::Result;
 use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
@@ -7,7 +9,7 @@ use serde_json::Value;
 
 /// The exercises of the workspace, one line each.
 pub fn table() -> &'static [Entry] {
-    const TABLE: &[Entry] = &[];
+    const TABLE: &[Entry] = &[Entry::of::<world_model_planning::WorldModelPlanning>()];
     TABLE
 }
 

@@ -113,6 +113,7 @@ pub struct PlanningAgent {
     last_action: Option<Vec<f32>>,
     filtered: bool,
     step: u64,
+    episodes: u64,
     episode_return: f64,
     episode_length: u64,
     act_rng: StreamRng,
@@ -169,6 +170,7 @@ impl PlanningAgent {
             last_action: None,
             filtered: false,
             step: 0,
+            episodes: 0,
             episode_return: 0.0,
             episode_length: 0,
             act_rng: seeds.stream("act", 0),
@@ -183,6 +185,11 @@ impl PlanningAgent {
     /// The model.
     pub fn model(&self) -> &Rssm {
         &self.model
+    }
+
+    /// Episodes played to their end.
+    pub fn episodes(&self) -> u64 {
+        self.episodes
     }
 
     /// A snapshot of the model for planning and evaluation.
@@ -375,6 +382,7 @@ impl Trainer for PlanningAgent {
             metrics.record("charts/episodic_return", self.episode_return);
             metrics.record("charts/episodic_length", self.episode_length as f64);
             (self.episode_return, self.episode_length, self.last_action) = (0.0, 0, None);
+            self.episodes += 1;
             self.env.reset(None, &mut self.observation)?;
             self.planner.reset();
             self.store(0.0, StepEnds { is_first: true, ..StepEnds::default() })?;
@@ -406,7 +414,10 @@ impl Persist for PlanningAgent {
             state.put_array(at(name), &[values.len()], values);
         }
         state.put(at("last_action"), &self.last_action)?;
-        state.put(at("counters"), &(self.step, self.episode_return, self.episode_length, self.filtered))?;
+        state.put(
+            at("counters"),
+            &(self.step, self.episodes, self.episode_return, self.episode_length, self.filtered),
+        )?;
         state.put(at("rngs"), &(&self.act_rng, &self.sample_rng, &self.noise_rng))
     }
 
@@ -426,7 +437,8 @@ impl Persist for PlanningAgent {
             *values = state.array(&at(name), &[values.len()])?.to_vec();
         }
         self.last_action = state.get(&at("last_action"))?;
-        (self.step, self.episode_return, self.episode_length, self.filtered) = state.get(&at("counters"))?;
+        (self.step, self.episodes, self.episode_return, self.episode_length, self.filtered) =
+            state.get(&at("counters"))?;
         (self.act_rng, self.sample_rng, self.noise_rng) = state.get(&at("rngs"))?;
         Ok(())
     }
