@@ -6,6 +6,9 @@ use anyhow::Result;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+/// Where the smoke runs go, below the workspace; emptied at the start.
+const RUNS: &str = "target/ci-runs";
+
 /// A step: its name, the program's arguments, extra environment.
 struct Step {
     name: String,
@@ -16,6 +19,10 @@ struct Step {
 
 /// Runs every step, also after one failed, and ends with the line `N passed, N failed`.
 pub(crate) fn command(table: &[Entry]) -> Result<ExitCode> {
+    let runs = machine::workspace().join(RUNS);
+    if runs.exists() {
+        std::fs::remove_dir_all(&runs)?;
+    }
     let mut verdicts = Vec::new();
     for step in steps(table)? {
         eprintln!("\n== {}", step.name);
@@ -56,7 +63,7 @@ fn steps(table: &[Entry]) -> Result<Vec<Step>> {
         xtask("conformance".into(), &["conformance"]),
     ];
     steps.extend(table.iter().map(|exercise| {
-        let args = ["run-exercise", exercise.name, "--preset", "smoke", "--out", "target/ci-runs"];
+        let args = ["run-exercise", exercise.name, "--preset", "smoke", "--out", RUNS];
         xtask(format!("smoke {}", exercise.name), &args)
     }));
     Ok(steps)

@@ -27,7 +27,19 @@ struct Area {
 }
 
 fn areas() -> &'static [Area] {
-    &[]
+    const AREAS: &[Area] = &[Area { name: "rl-core", run: rl_core }];
+    AREAS
+}
+
+fn rl_core(folder: &Path) -> Vec<Row> {
+    let mut rows = rl_core::env::conformance::run(folder);
+    if folder.join("rl_core.json").is_file() {
+        rows.push(rl_core::conformance::rl_core::run(folder));
+    }
+    if folder.join("statistics.json").is_file() {
+        rows.push(rl_core::experiment::conformance::run(folder));
+    }
+    rows
 }
 
 /// Runs the command; fails unless every row passes.
@@ -49,11 +61,32 @@ fn rows(args: &Args) -> Result<Vec<Row>> {
         None => areas().iter().collect(),
         Some(name) => vec![find(name)?],
     };
-    let replay = |area: &Area| {
+    let mut rows = Vec::new();
+    for area in chosen {
         let golden = machine::workspace().join("crates").join(area.name).join("tests/golden");
-        (area.run)(args.data.as_deref().unwrap_or(&golden))
-    };
-    Ok(chosen.into_iter().flat_map(replay).collect())
+        let folder = args.data.as_deref().unwrap_or(&golden);
+        let replayed = (area.run)(folder);
+        if replayed.is_empty() {
+            return Err(bad(format!(
+                "{}: no reference data of {} in this folder",
+                folder.display(),
+                area.name
+            )));
+        }
+        report_unclaimed(folder, &replayed);
+        rows.extend(replayed);
+    }
+    Ok(rows)
+}
+
+/// Says on stderr which JSON files of the folder no check belongs to.
+fn report_unclaimed(folder: &Path, rows: &[Row]) {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    for name in names.filter_map(|name| name.into_string().ok()).filter(|name| name.ends_with(".json")) {
+        if !rows.iter().any(|row| row.file == name) {
+            eprintln!("note: {} is replayed by no check", folder.join(name).display());
+        }
+    }
 }
 
 fn find(name: &str) -> Result<&'static Area> {

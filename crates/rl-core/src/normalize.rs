@@ -215,7 +215,7 @@ impl Persist for PercentileScale {
 ///
 /// # Errors
 /// [`Error::Shape`] if the lengths differ.
-pub fn ema<T: crate::returns::Real>(target: &mut [T], source: &[T], tau: f64) -> Result<()> {
+pub fn ema<T: crate::returns::Scalar>(target: &mut [T], source: &[T], tau: f64) -> Result<()> {
     if target.len() != source.len() {
         return Err(Error::shape("ema", target.len(), source.len()));
     }

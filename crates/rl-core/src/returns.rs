@@ -4,20 +4,20 @@
 //! λ-returns as Dreamer uses them (Hafner et al. 2020, 2023) and V-trace (Espeholt et al. 2018).
 //!
 //! All arrays are time-major `[T, B]`, last axis fastest; one trajectory is `B = 1`. Every recursion is carried in
-//! f64, whatever the element type. Two ends are told apart everywhere: after *termination* there is no future
+//! f64, whatever the element type, row by row: one pass over memory however many environments. Two ends are told apart everywhere: after *termination* there is no future
 //! (value 0), at *truncation* the future exists and is cut off, so the value of the final observation is used.
 
 use crate::{Error, Result};
 
 /// A float that the recursions read and write: `f32` or `f64`.
-pub trait Real: Copy {
+pub trait Scalar: Copy {
     /// Widens.
     fn wide(self) -> f64;
     /// Rounds to this type.
     fn narrow(value: f64) -> Self;
 }
 
-impl Real for f32 {
+impl Scalar for f32 {
     fn wide(self) -> f64 {
         f64::from(self)
     }
@@ -26,7 +26,7 @@ impl Real for f32 {
     }
 }
 
-impl Real for f64 {
+impl Scalar for f64 {
     fn wide(self) -> f64 {
         self
     }
@@ -51,7 +51,7 @@ pub struct Steps<'a, R> {
     pub truncated: &'a [bool],
 }
 
-impl<R: Real> Steps<'_, R> {
+impl<R: Scalar> Steps<'_, R> {
     fn check(&self, operation: &'static str) -> Result<usize> {
         let len = self.rewards.len();
         if self.batch == 0 || !len.is_multiple_of(self.batch) {
@@ -88,17 +88,17 @@ fn same_len(operation: &'static str, what: &str, got: usize, want: usize) -> Res
 ///
 /// # Errors
 /// [`Error::Shape`] if the slices differ in length or do not divide into batches.
-pub fn gae<R: Real>(steps: &Steps<'_, R>, values: &[R], gamma: f64, lambda: f64) -> Result<Vec<R>> {
+pub fn gae<R: Scalar>(steps: &Steps<'_, R>, values: &[R], gamma: f64, lambda: f64) -> Result<Vec<R>> {
     let len = steps.check("gae")?;
     same_len("gae", "values", values.len(), len)?;
     let mut advantages = vec![R::narrow(0.0); len];
-    for b in 0..steps.batch {
-        let mut advantage = 0.0;
-        for i in (b..len).step_by(steps.batch).rev() {
+    let mut carried = vec![0.0; steps.batch];
+    for row in (0..len).step_by(steps.batch).rev() {
+        for (i, advantage) in (row..).zip(&mut carried) {
             let delta = steps.rewards[i].wide() + gamma * steps.bootstrap(i) - values[i].wide();
             let trace = if steps.done(i) { 0.0 } else { gamma * lambda };
-            advantage = delta + trace * advantage;
-            advantages[i] = R::narrow(advantage);
+            *advantage = delta + trace * *advantage;
+            advantages[i] = R::narrow(*advantage);
         }
     }
     Ok(advantages)
@@ -110,16 +110,16 @@ pub fn gae<R: Real>(steps: &Steps<'_, R>, values: &[R], gamma: f64, lambda: f64)
 ///
 /// # Errors
 /// [`Error::Shape`] if the slices differ in length or do not divide into batches.
-pub fn discounted_returns<R: Real>(steps: &Steps<'_, R>, gamma: f64) -> Result<Vec<R>> {
+pub fn discounted_returns<R: Scalar>(steps: &Steps<'_, R>, gamma: f64) -> Result<Vec<R>> {
     let len = steps.check("discounted_returns")?;
     let mut returns = vec![R::narrow(0.0); len];
-    for b in 0..steps.batch {
-        let mut future = None;
-        for i in (b..len).step_by(steps.batch).rev() {
-            let after = if steps.done(i) { None } else { future };
+    let mut carried = vec![None; steps.batch];
+    for row in (0..len).step_by(steps.batch).rev() {
+        for (i, future) in (row..).zip(&mut carried) {
+            let after = if steps.done(i) { None } else { *future };
             let value = steps.rewards[i].wide() + gamma * after.unwrap_or_else(|| steps.bootstrap(i));
             returns[i] = R::narrow(value);
-            future = Some(value);
+            *future = Some(value);
         }
     }
     Ok(returns)
@@ -132,7 +132,7 @@ pub fn discounted_returns<R: Real>(steps: &Steps<'_, R>, gamma: f64) -> Result<V
 ///
 /// # Errors
 /// [`Error::Shape`] if the slices do not fit; [`Error::Config`] if `n` is zero.
-pub fn n_step<R: Real>(steps: &Steps<'_, R>, n: usize, gamma: f64) -> Result<Vec<R>> {
+pub fn n_step<R: Scalar>(steps: &Steps<'_, R>, n: usize, gamma: f64) -> Result<Vec<R>> {
     let len = steps.check("n_step")?;
     if n == 0 {
         return Err(Error::config("n_step", "n", n, "at least 1"));
@@ -163,7 +163,7 @@ pub fn n_step<R: Real>(steps: &Steps<'_, R>, n: usize, gamma: f64) -> Result<Vec
 ///
 /// # Errors
 /// [`Error::Shape`] if the slices differ in length, hold no state, or do not divide into batches.
-pub fn lambda_return<R: Real>(
+pub fn lambda_return<R: Scalar>(
     rewards: &[R],
     values: &[R],
     discounts: &[R],
@@ -181,14 +181,14 @@ pub fn lambda_return<R: Real>(
     same_len(op, "is_last", is_last.len(), len)?;
     let horizon = len - batch;
     let mut returns = vec![R::narrow(0.0); horizon];
-    for b in 0..batch {
-        let mut future = values[horizon + b].wide();
-        for i in (b..horizon).step_by(batch).rev() {
+    let mut carried: Vec<f64> = values[horizon..].iter().map(|v| v.wide()).collect();
+    for row in (0..horizon).step_by(batch).rev() {
+        for (i, future) in (row..).zip(&mut carried) {
             let next = i + batch;
             let trace = if is_last[next] { 0.0 } else { lambda };
-            let mixed = (1.0 - trace) * values[next].wide() + trace * future;
-            future = rewards[next].wide() + discounts[next].wide() * mixed;
-            returns[i] = R::narrow(future);
+            let mixed = (1.0 - trace) * values[next].wide() + trace * *future;
+            *future = rewards[next].wide() + discounts[next].wide() * mixed;
+            returns[i] = R::narrow(*future);
         }
     }
     Ok(returns)
@@ -202,7 +202,7 @@ pub fn lambda_return<R: Real>(
 ///
 /// # Errors
 /// [`Error::Shape`] if the slices do not fit together.
-pub fn lambda_return_v2<R: Real>(
+pub fn lambda_return_v2<R: Scalar>(
     rewards: &[R],
     values: &[R],
     discounts: &[R],
@@ -217,13 +217,13 @@ pub fn lambda_return_v2<R: Real>(
     same_len(op, "values", values.len(), len)?;
     same_len(op, "discounts", discounts.len(), len)?;
     let mut returns = vec![R::narrow(0.0); len];
-    for (b, last) in bootstrap.iter().enumerate() {
-        let mut future = last.wide();
-        for i in (b..len).step_by(batch).rev() {
+    let mut carried: Vec<f64> = bootstrap.iter().map(|v| v.wide()).collect();
+    for row in (0..len).step_by(batch).rev() {
+        for (i, (future, last)) in (row..).zip(carried.iter_mut().zip(bootstrap)) {
             let next_value = values.get(i + batch).unwrap_or(last).wide();
-            future =
-                rewards[i].wide() + discounts[i].wide() * ((1.0 - lambda) * next_value + lambda * future);
-            returns[i] = R::narrow(future);
+            let mixed = (1.0 - lambda) * next_value + lambda * *future;
+            *future = rewards[i].wide() + discounts[i].wide() * mixed;
+            returns[i] = R::narrow(*future);
         }
     }
     Ok(returns)
@@ -236,17 +236,17 @@ pub fn lambda_return_v2<R: Real>(
 ///
 /// # Errors
 /// [`Error::Shape`] if the slice does not divide into batches.
-pub fn imagination_weights<R: Real>(discounts: &[R], first: f64, batch: usize) -> Result<Vec<R>> {
+pub fn imagination_weights<R: Scalar>(discounts: &[R], first: f64, batch: usize) -> Result<Vec<R>> {
     let len = discounts.len();
     if batch == 0 || !len.is_multiple_of(batch) {
         return Err(Error::shape("imagination_weights", format!("a multiple of batch = {batch}"), len));
     }
     let mut weights = vec![R::narrow(0.0); len];
-    for b in 0..batch {
-        let mut product = 1.0 / first;
-        for i in (b..len).step_by(batch) {
-            product *= discounts[i].wide();
-            weights[i] = R::narrow(product);
+    let mut carried = vec![1.0 / first; batch];
+    for row in (0..len).step_by(batch) {
+        for (i, product) in (row..).zip(&mut carried) {
+            *product *= discounts[i].wide();
+            weights[i] = R::narrow(*product);
         }
     }
     Ok(weights)
@@ -287,7 +287,7 @@ pub struct VTrace<R> {
 ///
 /// # Errors
 /// [`Error::Shape`] if the slices do not fit together.
-pub fn vtrace<R: Real>(
+pub fn vtrace<R: Scalar>(
     ratios: &[R],
     rewards: &[R],
     discounts: &[R],
@@ -303,16 +303,16 @@ pub fn vtrace<R: Real>(
     same_len("vtrace", "discounts", discounts.len(), len)?;
     same_len("vtrace", "values", values.len(), len + batch)?;
     let mut result = VTrace { values: vec![R::narrow(0.0); len], advantages: vec![R::narrow(0.0); len] };
-    for b in 0..batch {
-        let mut correction = 0.0; // v_{t+1} − V_{t+1}
-        for i in (b..len).step_by(batch).rev() {
+    let mut carried = vec![0.0; batch]; // v_{t+1} − V_{t+1}
+    for row in (0..len).step_by(batch).rev() {
+        for (i, correction) in (row..).zip(&mut carried) {
             let (ratio, reward, discount) = (ratios[i].wide(), rewards[i].wide(), discounts[i].wide());
             let (value, next_value) = (values[i].wide(), values[i + batch].wide());
             let rho = ratio.min(levels.rho_bar);
-            result.advantages[i] = R::narrow(rho * (reward + discount * (next_value + correction) - value));
+            result.advantages[i] = R::narrow(rho * (reward + discount * (next_value + *correction) - value));
             let delta = rho * (reward + discount * next_value - value);
-            correction = delta + discount * levels.lambda * ratio.min(levels.c_bar) * correction;
-            result.values[i] = R::narrow(value + correction);
+            *correction = delta + discount * levels.lambda * ratio.min(levels.c_bar) * *correction;
+            result.values[i] = R::narrow(value + *correction);
         }
     }
     Ok(result)

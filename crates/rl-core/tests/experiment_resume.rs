@@ -1,5 +1,7 @@
 //! A run that is interrupted, or killed at any moment, and resumed leaves the bytes of the uninterrupted run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use rand::RngExt;
 use rl_core::experiment::{
     Metrics, Observer, Persist, Progress, RunDir, SeedDir, Session, Silent, StopFlag, TrainState, Trainer,
@@ -58,7 +60,7 @@ impl Trainer for Walk {
         self.at.iter_mut().for_each(|x| *x += rng.random::<f64>() - 0.5);
         self.step += 1;
         metrics.record("charts/first", self.at[0]);
-        if self.step % 3 == 0 {
+        if self.step.is_multiple_of(3) {
             metrics.record("charts/third", self.at[1]);
         }
         Ok(())

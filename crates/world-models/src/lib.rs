@@ -5,6 +5,7 @@
 //! - [`evaluation`]: is the model any good? Open-loop errors against baselines, predicted against realised return.
 
 mod error;
+pub mod evaluation;
 pub mod planning;
 pub mod rssm;
 

@@ -43,9 +43,14 @@ pub(crate) struct Chart {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Series {
     pub(crate) name: String,
+    /// Place in the palette: the same name has the same colour in all charts of a group.
+    pub(crate) colour: usize,
     pub(crate) x: Vec<f64>,
+    #[serde(serialize_with = "short")]
     pub(crate) mean: Vec<f64>,
+    #[serde(serialize_with = "short")]
     pub(crate) lo: Vec<f64>,
+    #[serde(serialize_with = "short")]
     pub(crate) hi: Vec<f64>,
     pub(crate) seeds: Vec<Curve>,
 }
@@ -55,7 +60,25 @@ pub(crate) struct Series {
 pub(crate) struct Curve {
     pub(crate) seed: u64,
     pub(crate) x: Vec<f64>,
+    #[serde(serialize_with = "short")]
     pub(crate) y: Vec<f64>,
+}
+
+/// Values in the page have the seven digits that a reader can use.
+fn short<S: serde::Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(values.iter().map(|&value| value as f32))
+}
+
+/// Gives the lines their colours, by order of first appearance of their names.
+pub(crate) fn paint<'a>(charts: impl IntoIterator<Item = &'a mut Chart>) {
+    let mut names: Vec<String> = Vec::new();
+    for series in charts.into_iter().flat_map(|chart| &mut chart.series) {
+        let known = names.iter().position(|name| *name == series.name);
+        series.colour = known.unwrap_or_else(|| {
+            names.push(series.name.clone());
+            names.len() - 1
+        });
+    }
 }
 
 impl Run {
@@ -102,10 +125,13 @@ pub(crate) fn seed_charts(folder: &SeedDir, results: &Results) -> Result<Vec<Cha
     Ok(charts)
 }
 
-/// Points by task, key, method, then seed.
+/// The lines of a chart in the making: a name, and a curve per seed.
+type Lines = Vec<(String, Vec<Curve>)>;
+
+/// Points by task and key, then method and seed.
 #[derive(Default)]
 struct Rows {
-    points: BTreeMap<(String, String), Vec<(String, Vec<Curve>)>>,
+    points: BTreeMap<(String, String), Lines>,
 }
 
 impl Rows {
@@ -137,14 +163,16 @@ impl Rows {
 
     /// The learning curves and everything else.
     fn charts(self) -> (Vec<Chart>, Vec<Chart>) {
-        let charts = self.points.into_iter().map(|((task, key), methods)| Chart {
+        let chart = |((task, key), methods): ((String, String), Lines)| Chart {
             name: slug(&format!("{task}-{key}")),
             title: if key == RETURN { task.clone() } else { format!("{task}: {key}") },
             x_label: "environment steps".into(),
             y_label: if key == RETURN { "episodic return".into() } else { key.clone() },
             series: methods.into_iter().map(|(name, curves)| Series::over_seeds(name, curves)).collect(),
-        });
-        charts.partition(|chart| chart.y_label == "episodic return")
+        };
+        let mut charts: Vec<Chart> = self.points.into_iter().map(chart).collect();
+        paint(&mut charts);
+        charts.into_iter().partition(|chart| chart.y_label == "episodic return")
     }
 }
 
@@ -158,22 +186,24 @@ fn entry<T>(list: &mut Vec<T>, matches: impl Fn(&T) -> bool, new: impl FnOnce() 
 
 /// The seeds' figures as charts: figures and lines of the same name belong together.
 fn merge(seeds: &[(u64, Vec<Figure>)]) -> Vec<Chart> {
-    let mut merged: Vec<(&Figure, Vec<(&str, Vec<Curve>)>)> = Vec::new();
+    let mut merged: Vec<(&Figure, Lines)> = Vec::new();
     for (seed, figure) in seeds.iter().flat_map(|(seed, figures)| figures.iter().map(move |f| (*seed, f))) {
         let (_, lines) = entry(&mut merged, |(first, _)| first.name == figure.name, || (figure, Vec::new()));
         for Line { name, x, y } in &figure.lines {
-            let (_, curves) = entry(lines, |(known, _)| known == name, || (name.as_str(), Vec::new()));
+            let (_, curves) = entry(lines, |(known, _)| known == name, || (name.clone(), Vec::new()));
             curves.push(Curve { seed, x: x.clone(), y: y.clone() });
         }
     }
-    let chart = |(figure, lines): (&Figure, Vec<(&str, Vec<Curve>)>)| Chart {
+    let chart = |(figure, lines): (&Figure, Lines)| Chart {
         name: slug(&figure.name),
         title: figure.title.clone(),
         x_label: figure.x_label.clone(),
         y_label: figure.y_label.clone(),
-        series: lines.into_iter().map(|(name, curves)| Series::over_seeds(name.into(), curves)).collect(),
+        series: lines.into_iter().map(|(name, curves)| Series::over_seeds(name, curves)).collect(),
     };
-    merged.into_iter().map(chart).collect()
+    let mut charts: Vec<Chart> = merged.into_iter().map(chart).collect();
+    paint(&mut charts);
+    charts
 }
 
 /// Points of the common grid, where seeds do not share their own.
@@ -195,7 +225,7 @@ impl Series {
             lo.push(interval[0]);
             hi.push(interval[1]);
         }
-        Self { name, x, mean, lo, hi, seeds }
+        Self { name, colour: 0, x, mean, lo, hi, seeds }
     }
 }
 

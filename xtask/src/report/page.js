@@ -79,7 +79,7 @@
       item.setAttribute("aria-pressed", "true");
       const swatch = document.createElement("span");
       swatch.className = "swatch";
-      swatch.style.background = colour(i);
+      swatch.style.background = colour(series.colour);
       item.append(swatch, series.name);
       item.onclick = () => {
         if (!hidden.delete(i)) hidden.add(i);
@@ -124,17 +124,17 @@
       element("text", { x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }, svg, chart.y_label);
 
       const marks = element("g", { "clip-path": `url(#${id})`, fill: "none" }, svg);
-      for (const [s, i] of shown) {
+      for (const [s] of shown) {
         const many = s.seeds.length > 1;
         if (many) {
           const back = path([...s.x].reverse(), [...s.lo].reverse(), sx, sy).replace("M", "L");
-          element("path", { d: path(s.x, s.hi, sx, sy) + back + "Z", fill: colour(i), opacity: 0.17 }, marks);
+          element("path", { d: path(s.x, s.hi, sx, sy) + back + "Z", fill: colour(s.colour), opacity: 0.17 }, marks);
         }
         if (showSeeds && many) for (const c of s.seeds)
-          element("path", { d: path(c.x, c.y, sx, sy), stroke: colour(i), "stroke-width": 1, opacity: 0.5 }, marks);
-        element("path", { d: path(s.x, s.mean, sx, sy), stroke: colour(i), "stroke-width": 2, "stroke-dasharray": dash(i) }, marks);
+          element("path", { d: path(c.x, c.y, sx, sy), stroke: colour(s.colour), "stroke-width": 1, opacity: 0.5 }, marks);
+        element("path", { d: path(s.x, s.mean, sx, sy), stroke: colour(s.colour), "stroke-width": 2, "stroke-dasharray": dash(s.colour) }, marks);
         if (s.x.length < 25) s.x.forEach((x, k) => s.mean[k] !== null &&
-          element("circle", { cx: sx(x), cy: sy(s.mean[k]), r: 2.5, fill: colour(i) }, marks));
+          element("circle", { cx: sx(x), cy: sy(s.mean[k]), r: 2.5, fill: colour(s.colour) }, marks));
       }
       const cursor = element("line", { y1: top, y2: height - bottom, class: "cursor", visibility: "hidden" }, svg);
       const select = element("rect", { y: top, height: height - top - bottom, width: 0, class: "select" }, svg);
@@ -163,17 +163,17 @@
       svg.ondblclick = () => { zoom = null; draw(); };
 
       const hover = x => {
-        const lines = shown.filter(([s]) => s.x.length).map(([s, i]) => [s, i, nearest(s.x, x)]);
+        const lines = shown.filter(([s]) => s.x.length).map(([s]) => [s, nearest(s.x, x)]);
         if (!lines.length) return;
-        const at = lines[0][0].x[lines[0][2]];
+        const at = lines[0][0].x[lines[0][1]];
         cursor.setAttribute("x1", sx(at));
         cursor.setAttribute("x2", sx(at));
         cursor.setAttribute("visibility", "visible");
         tip.replaceChildren(`${chart.x_label}: ${exact(at)}`);
-        for (const [s, i, k] of lines) {
+        for (const [s, k] of lines) {
           const row = document.createElement("div"), swatch = document.createElement("span");
           swatch.className = "swatch";
-          swatch.style.background = colour(i);
+          swatch.style.background = colour(s.colour);
           const interval = s.seeds.length > 1 ? ` [${exact(s.lo[k])}, ${exact(s.hi[k])}]` : "";
           row.append(swatch, `${s.name}: ${exact(s.mean[k])}${interval}`);
           tip.append(row);

@@ -3,7 +3,7 @@
 //! Tables and result bars are plain HTML and SVG; charts are drawn by `page.js` from data in the page, and stand
 //! there as SVG for readers without JavaScript.
 
-use super::data::{Chart, Run, Series, slug};
+use super::data::{Chart, Run, Series, paint, slug};
 use super::plot;
 use crate::table::{duration, number};
 use anyhow::Result;
@@ -263,7 +263,10 @@ fn compare(runs: &[Run]) -> Vec<Chart> {
             }
         }
     }
-    charts.into_iter().filter(|(_, count)| *count > 1).map(|(chart, _)| chart).collect()
+    let mut shared: Vec<Chart> =
+        charts.into_iter().filter(|(_, count)| *count > 1).map(|(chart, _)| chart).collect();
+    paint(&mut shared);
+    shared
 }
 
 /// Means and intervals, a row per task, method and metric, a column per run.

@@ -44,8 +44,8 @@ pub(crate) fn lines(chart: &Chart) -> Result<String> {
             .y_label_formatter(&|y| tick(*y))
             .label_style((FONT, 13))
             .draw()?;
-        for (i, series) in chart.series.iter().enumerate() {
-            let colour = PALETTE[i % PALETTE.len()];
+        for series in &chart.series {
+            let colour = PALETTE[series.colour % PALETTE.len()];
             let up = series.x.iter().copied().zip(series.hi.iter().copied());
             let down = series.x.iter().copied().zip(series.lo.iter().copied()).rev();
             let band: Vec<(f64, f64)> = up.chain(down).collect();

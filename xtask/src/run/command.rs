@@ -3,7 +3,7 @@
 use super::Results;
 use super::config::{Preset, RunConfig, resolve};
 use super::progress::{Bar, Bars};
-use super::seed::{Report, STOPPED, device, find};
+use super::seed::{Report, STOPPED, device, find, stop_on_signal};
 use crate::exercises::Entry;
 use crate::input::{BadInput, bad};
 use crate::{machine, report, table};
@@ -55,8 +55,7 @@ pub(crate) struct RunExercise {
 pub(crate) fn run_exercise(exercises: &[Entry], args: &RunExercise) -> Result<ExitCode> {
     let runs = plan(exercises, args)?;
     let stop = StopFlag::default();
-    let flag = stop.clone();
-    ctrlc::set_handler(move || flag.raise())?;
+    stop_on_signal(&stop)?;
     let mut summaries = Vec::new();
     for (exercise, run) in &runs {
         let began = Instant::now();
@@ -200,11 +199,12 @@ fn work_one(run: &RunDir, folder: &SeedDir, threads: usize, stop: &StopFlag, mut
         Ok(complaints.join().unwrap_or_default())
     })?;
     let code = child.wait()?.code();
-    bar.finish(match code {
+    let verdict = match code {
         Some(0) => "done",
         Some(code) if code == i32::from(STOPPED) => "stopped",
         _ => "failed",
-    });
+    };
+    bar.finish(verdict, code == Some(0));
     match code {
         Some(0) => Ok(true),
         Some(code) if code == i32::from(STOPPED) => Ok(false),
@@ -215,8 +215,11 @@ fn work_one(run: &RunDir, folder: &SeedDir, threads: usize, stop: &StopFlag, mut
 /// Waits for the process; a raised flag closes its stdin, which asks it to stop.
 fn wait(child: &mut Child, stop: &StopFlag) -> Result<()> {
     while child.try_wait()?.is_none() {
-        if stop.is_raised() {
-            drop(child.stdin.take());
+        if stop.is_raised()
+            && let Some(pipe) = child.stdin.take()
+        {
+            eprintln!("finishing the step at hand; once more to quit without a checkpoint");
+            drop(pipe);
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -26,7 +26,7 @@ impl Bars {
 
     /// The bar of a seed that begins.
     pub(crate) fn add(&self, seed: u64) -> Bar {
-        let bar = if self.on_terminal { self.all.add(ProgressBar::new(0)) } else { ProgressBar::hidden() };
+        let bar = if self.on_terminal { self.all.add(ProgressBar::new(1)) } else { ProgressBar::hidden() };
         let template = "seed {prefix:<3} {bar:24} {percent:>3} %  {wide_msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
@@ -60,10 +60,14 @@ impl Bar {
     }
 
     /// Shows how the seed ended.
-    pub(crate) fn finish(&self, message: &'static str) {
+    pub(crate) fn finish(&self, message: &'static str, complete: bool) {
         if !self.on_terminal {
             eprintln!("seed {}: {message}", self.seed);
         }
-        self.bar.finish_with_message(message);
+        if complete {
+            self.bar.finish_with_message(message);
+        } else {
+            self.bar.abandon_with_message(message);
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::input::{bad, nearest};
 use crate::machine;
 use anyhow::{Context as _, Result};
 use rl_core::SeedStream;
-use rl_core::experiment::{Meta, Observer, Progress, RunDir, SeedDir, Session, StopFlag};
+use rl_core::experiment::{EventWriter, Meta, Observer, Progress, RunDir, SeedDir, Session, StopFlag};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -46,6 +46,8 @@ pub(crate) fn work_seed(table: &[Entry], run: &Path, seed: u64) -> Result<ExitCo
     watch(&stop)?;
     let session = Session::open(&folder, stop.clone(), Box::new(ToParent { stop }))?;
     folder.write_json("meta.json", &meta)?;
+    let text = format!("```toml\n{}```", folder.config()?);
+    EventWriter::open(&folder.path().join("tensorboard/config"), None)?.text("config", 0, &text)?;
     let mut ctx = Context {
         seed,
         streams: SeedStream::new(seed),
@@ -121,10 +123,21 @@ pub(crate) fn device(name: &str) -> Result<candle_core::Device> {
     candle_core::Device::new_cuda(ordinal).map_err(|e| bad(format!("--device {name}: {e}")))
 }
 
-/// Raises the flag on Ctrl-C, on a termination signal and when stdin closes.
-fn watch(stop: &StopFlag) -> Result<()> {
+/// Raises the flag on Ctrl-C and on a termination signal; a second one ends the process at once.
+pub(crate) fn stop_on_signal(stop: &StopFlag) -> Result<()> {
     let flag = stop.clone();
-    ctrlc::set_handler(move || flag.raise())?;
+    ctrlc::set_handler(move || {
+        if flag.is_raised() {
+            std::process::exit(1);
+        }
+        flag.raise();
+    })?;
+    Ok(())
+}
+
+/// Raises the flag on a signal and when stdin closes.
+fn watch(stop: &StopFlag) -> Result<()> {
+    stop_on_signal(stop)?;
     let flag = stop.clone();
     std::thread::spawn(move || {
         let mut rest = Vec::new();

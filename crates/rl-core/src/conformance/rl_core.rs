@@ -6,6 +6,7 @@
 
 mod distributions;
 mod functions;
+mod networks;
 mod returns;
 mod statistics;
 
@@ -43,9 +44,12 @@ pub const SECTIONS: &[Section] = &[
     ("softplus_stable", functions::softplus),
     ("planet_std", distributions::standard_deviations),
     ("bce_with_logits", distributions::bernoulli),
+    ("gru_pytorch", networks::gru),
     ("layernorm", functions::norms),
     ("silu", functions::silu),
     ("simnorm", functions::simnorm),
+    ("optimizers", networks::optimizers),
+    ("agc", networks::adaptive_clipping),
     ("running_mean_std", statistics::running_mean_std),
     ("dv3_percentile_return_norm", statistics::percentile_scale),
     ("ema_target", statistics::ema),
@@ -56,12 +60,9 @@ pub const SECTIONS: &[Section] = &[
 /// The sections whose methods live in crates above this one, or whose checks stand beside their code; each replays the
 /// file with its own table.
 pub const ELSEWHERE: &[&str] = &[
-    "gru_pytorch",
     "gru_dreamer_layernorm",
     "lstm_pytorch",
-    "optimizers",
     "clip_grad_norm",
-    "agc",
     "cem_update",
     "mppi_tdmpc2_update",
     "colored_noise",

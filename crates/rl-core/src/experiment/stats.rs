@@ -77,7 +77,7 @@ pub fn bootstrap_interval(
 }
 
 /// Performance profile: for each threshold τ the share of runs with a score above it, averaged over tasks,
-/// F̂(τ) = 1/M Σₘ 1/Nₘ Σₙ 1[xₘₙ > τ] (Agarwal et al. 2021, equation 2).
+/// F̂(τ) = 1/M Σₘ 1/Nₘ Σₙ 𝟙(xₘₙ > τ) (Agarwal et al. 2021, equation 2).
 pub fn performance_profile(tasks: &[Vec<f64>], thresholds: &[f64]) -> Vec<f64> {
     let share = |runs: &Vec<f64>, tau| runs.iter().filter(|&&x| x > tau).count() as f64 / runs.len() as f64;
     let at = |&tau: &f64| mean(&tasks.iter().map(|runs| share(runs, tau)).collect::<Vec<_>>());
@@ -85,7 +85,7 @@ pub fn performance_profile(tasks: &[Vec<f64>], thresholds: &[f64]) -> Vec<f64> {
 }
 
 /// Probability that a run of X beats a run of Y, averaged over tasks:
-/// P(X > Y) = 1/M Σₘ 1/(Nₘ Kₘ) Σ (1[x > y] + ½ 1[x = y]) (Agarwal et al. 2021, section 4.3; the Mann–Whitney U
+/// P(X > Y) = 1/M Σₘ 1/(Nₘ Kₘ) Σ (𝟙(x > y) + ½ 𝟙(x = y)) (Agarwal et al. 2021, section 4.3; the Mann–Whitney U
 /// statistic divided by the number of pairs). Tasks are paired in order.
 pub fn probability_of_improvement(x: &[Vec<f64>], y: &[Vec<f64>]) -> f64 {
     let per_task: Vec<f64> = x.iter().zip(y).map(|(x, y)| mean(&wins(x, y))).collect();

@@ -174,6 +174,14 @@ impl Mlp {
         self.layers[self.layers.len() - 1].outputs
     }
 
+    /// Weight `[inputs, outputs]` and bias of every layer, as parts of `params`.
+    pub fn dense_layers<'a, R>(&'a self, params: &'a [R]) -> impl Iterator<Item = (&'a [R], &'a [R])> {
+        self.layers.iter().map(move |layer| {
+            let weight = &params[layer.weight..][..layer.inputs * layer.outputs];
+            (weight, &params[layer.bias..][..layer.outputs])
+        })
+    }
+
     /// The same network with an independent copy of the parameters: a target network.
     ///
     /// # Errors

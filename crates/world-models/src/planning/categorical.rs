@@ -14,12 +14,12 @@ pub(super) struct Categorical {
     actions: usize,
     pub(super) horizon: usize,
     /// `[H, n]`
-    probabilities: Vec<f32>,
+    pub(super) probabilities: Vec<f32>,
     /// `[candidates, H]`
     pub(super) sequences: Vec<usize>,
-    best: Vec<usize>,
+    pub(super) best: Vec<usize>,
     best_return: f32,
-    planned: bool,
+    pub(super) planned: bool,
 }
 
 impl Categorical {

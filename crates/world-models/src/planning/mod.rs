@@ -24,6 +24,7 @@ use crate::Result;
 use proposal::Proposal;
 use rand::Rng;
 use rl_core::env::{Actions, Space};
+use rl_core::experiment::{Persist, TrainState};
 use rl_core::{Error, SeedStream, StreamRng};
 use serde::{Deserialize, Serialize};
 
@@ -289,6 +290,16 @@ impl<M: Model> Planner<M> {
                 Err(panic) => std::panic::resume_unwind(panic),
             })
         })
+    }
+}
+
+impl<M: Model> Persist for Planner<M> {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        self.proposal.save(prefix, state)
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        self.proposal.load(prefix, state)
     }
 }
 

@@ -7,6 +7,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use rl_core::Error;
 use rl_core::env::{Actions, Space};
+use rl_core::experiment::{Persist, TrainState};
 
 /// Sequences on trial and what was learned from them.
 pub(super) enum Proposal {
@@ -98,6 +99,45 @@ impl Proposal {
             Self::Gaussian(g) => g.shift(config),
             Self::Categorical(c) => c.shift(config),
         }
+    }
+}
+
+/// What a warm start needs.
+impl Persist for Proposal {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        let at = |name: &str| format!("{prefix}/{name}");
+        match self {
+            Self::Gaussian(g) => {
+                for (name, values) in [("mean", &g.mean), ("elites", &g.elites), ("best", &g.best)] {
+                    state.put_array(at(name), &[values.len()], values);
+                }
+                state.put(at("planned"), &g.planned)
+            }
+            Self::Categorical(c) => {
+                state.put_array(at("probabilities"), &[c.probabilities.len()], &c.probabilities);
+                state.put(at("best"), &c.best)?;
+                state.put(at("planned"), &c.planned)
+            }
+        }
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        let at = |name: &str| format!("{prefix}/{name}");
+        match self {
+            Self::Gaussian(g) => {
+                for (name, values) in [("mean", &mut g.mean), ("best", &mut g.best)] {
+                    *values = state.array(&at(name), &[values.len()])?.to_vec();
+                }
+                g.elites = state.array_of_any_shape(&at("elites"))?.to_vec();
+                g.planned = state.get(&at("planned"))?;
+            }
+            Self::Categorical(c) => {
+                c.probabilities = state.array(&at("probabilities"), &[c.probabilities.len()])?.to_vec();
+                c.best = state.get(&at("best"))?;
+                c.planned = state.get(&at("planned"))?;
+            }
+        }
+        Ok(())
     }
 }
 

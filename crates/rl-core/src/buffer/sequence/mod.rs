@@ -145,13 +145,13 @@ impl SequenceBuffer {
         Ok(number)
     }
 
-    /// Drops windows from the front of the online queue that the ring has overwritten.
+    /// Drops windows of the online queue that the ring has overwritten, at the latest when they are so many that the
+    /// rings could not hold them all.
     fn forget_overwritten(&mut self) {
-        while let Some(&(stream, start)) = self.online.front() {
-            if start >= self.streams[stream].oldest() {
-                break;
-            }
-            self.online.pop_front();
+        let held = self.config.streams * (self.config.capacity / self.config.length);
+        if self.online.len() > held {
+            let streams = &self.streams;
+            self.online.retain(|&(stream, start)| start >= streams[stream].oldest());
         }
     }
 
