@@ -7,6 +7,7 @@
 use crate::run::{Context, Measure, Preset};
 use crate::{Figure, Line, exercises::Exercise};
 use anyhow::Result;
+use rl_core::baselines::{Sac, SacConfig};
 use rl_core::env::scripted::{Policy, Random, Zero, heuristic};
 use rl_core::env::{Env, Episode, Pendulum, PointControl, Simulator};
 use rl_core::evaluate::{Turn, evaluate, one_by_one};
@@ -16,7 +17,7 @@ use rl_core::{SeedStream, StreamRng};
 use serde::{Deserialize, Serialize};
 use world_models::evaluation::{self, Learned, Linear, Persistence, Predictor, TrueDynamics};
 use world_models::planning::{Cem, Execute, Method, PlannedAction, Planner, PlannerConfig, SimulatorModel};
-use world_models::rssm::{AgentConfig, PlanningAgent, Rollout};
+use world_models::rssm::{AgentConfig, PlanningAgent, Rollout, RssmConfig};
 
 /// The exercise.
 pub(crate) struct WorldModelPlanning;
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub point_control: AgentConfig,
     /// Pendulum-v1.
     pub pendulum: AgentConfig,
+    /// The model-free reference; `total_steps` is replaced by the agent's steps.
+    pub sac: SacConfig,
 }
 
 /// First of the evaluation's seeds: no training episode uses them.
@@ -78,10 +81,23 @@ impl Exercise for WorldModelPlanning {
             steps: 2000,
             random_steps: 200,
             updates_per_step: 4.0,
-            planner: cem(20, 200, 4),
+            planner: cem(15, 100, 3),
+            model: RssmConfig {
+                deter: 64,
+                stoch: 16,
+                embedding: 64,
+                encoder: vec![64],
+                decoder: vec![64],
+                reward: vec![64, 64],
+                continuation: vec![32],
+                ..RssmConfig::default()
+            },
             ..AgentConfig::default()
         };
-        let mut config = Config { random_episodes: 50, starts: 50, held_out: 20, point_control, pendulum };
+        // As in the exercise `baselines`.
+        let sac = SacConfig { hidden: vec![64, 64], learning_rate: 1e-3, ..SacConfig::default() };
+        let mut config =
+            Config { random_episodes: 50, starts: 50, held_out: 20, point_control, pendulum, sac };
         if preset == Preset::Smoke {
             (config.random_episodes, config.starts, config.held_out, config.pendulum.steps) = (2, 2, 2, 250);
             for agent in [&mut config.point_control, &mut config.pendulum] {
@@ -104,6 +120,7 @@ impl Exercise for WorldModelPlanning {
         }
         config.point_control.validate()?;
         config.pendulum.validate()?;
+        config.sac.validate()?;
         Ok(())
     }
 
@@ -164,6 +181,7 @@ impl<S: Simulator + Clone + 'static> Task<'_, S> {
         if let Some(mut rule) = heuristic(&self.id(), &space) {
             self.score_policy(ctx, "scripted", rule.as_mut())?;
         }
+        self.model_free(ctx)?;
         let oracle =
             self.score(ctx, "oracle-cem", Role::Reference, 0, |starts| self.oracle(starts, seeds))?;
         let normalised = evaluation::normalised_score(learned, random, oracle);
@@ -208,6 +226,18 @@ impl<S: Simulator + Clone + 'static> Task<'_, S> {
         self.score(ctx, method, Role::Reference, 0, |starts| {
             Ok(evaluate(&mut self.copies(COPIES), starts, one_by_one(policy))?.returns)
         })
+    }
+
+    /// SAC with as many environment steps as the model had, one update each.
+    fn model_free(&self, ctx: &mut Context) -> Result<()> {
+        let config = SacConfig { total_steps: self.agent.steps, ..self.config.sac.clone() };
+        let seeds = SeedStream::new(ctx.streams.derive("sac", 0));
+        let mut sac = Sac::new(config, self.copies(1), seeds, &ctx.device)?;
+        ctx.session.run(&format!("{}/sac", self.id()), &mut sac)?;
+        let score = self.score(ctx, "sac", Role::Reference, self.agent.steps, |starts| {
+            Ok(evaluate(&mut self.copies(COPIES), starts, sac.policy())?.returns)
+        });
+        score.map(|_| ())
     }
 
     /// The agent's planner on the true dynamics.

@@ -92,7 +92,7 @@ impl Default for RssmConfig {
             free_nats: 0.0,
             reward_scale: 1.0,
             continuation_scale: 1.0,
-            open_loop: 0.5,
+            open_loop: 0.0,
             context: 1,
         }
     }
