@@ -1,0 +1,131 @@
+//! Discovery on stored data sets.
+
+use super::graphs::compare;
+use super::{list, pairs, told};
+use crate::data::Table;
+use crate::discovery::{ColliderRule, ConflictRule, Knowledge, PcConfig, PcResult, pc};
+use crate::independence::{Contingency, Discrepancy, FisherZ, IndependenceTest};
+use rl_core::conformance::{Checker, get};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn table(folder: &Path, case: &Value) -> Result<Table, String> {
+    told(Table::read_csv(&folder.join(get::<String>(case, "file")?)))
+}
+
+/// The settings under which causal-learn was run.
+fn peer_settings(alpha: f64) -> PcConfig {
+    PcConfig {
+        alpha,
+        max_depth: None,
+        collider_rule: ColliderRule::NoSeparatingSet,
+        conflict_rule: ConflictRule::FirstFirst,
+    }
+}
+
+fn run_pc<T: IndependenceTest>(test: &T, names: &[String], config: &PcConfig) -> Result<PcResult, String> {
+    told(pc(test, names, config, &Knowledge::none()))
+}
+
+/// Skeleton, separating sets and arrows of one PC run.
+fn compare_pc(c: &mut Checker, what: &str, got: &PcResult, want: &Value) -> Result<(), String> {
+    if want.get("timeout_s").is_some() {
+        return Ok(()); // the peer gave up
+    }
+    c.exact(&format!("{what} skeleton"), got.skeleton.edges(), pairs(want, "skeleton")?);
+    let separators = want.get("sepsets_causal_learn_union").and_then(Value::as_object);
+    for (key, sets) in separators.into_iter().flatten() {
+        let (a, b) = pair_of(key)?;
+        // The peer keeps one union of all separating sets per side of the search.
+        let theirs: Vec<Vec<usize>> = serde_json::from_value(sets.clone()).map_err(|e| e.to_string())?;
+        let union = |sets: &[Vec<usize>]| sets.iter().flatten().copied().collect::<BTreeSet<usize>>();
+        c.exact(
+            &format!("{what} separating sets of {key}"),
+            union(got.skeleton.separators(a, b)),
+            union(&theirs),
+        );
+    }
+    compare(c, what, &got.graph, want)
+}
+
+fn pair_of(key: &str) -> Result<(usize, usize), String> {
+    let wrong = || format!("`{key}` is not a pair such as 0,1");
+    let (a, b) = key.split_once(',').ok_or_else(wrong)?;
+    Ok((a.parse().map_err(|_| wrong())?, b.parse().map_err(|_| wrong())?))
+}
+
+pub(super) fn linear_gaussian(folder: &Path, data: &Value, c: &mut Checker) -> Result<(), String> {
+    for case in list(data, "datasets")? {
+        let name: String = get(case, "name")?;
+        let table = table(folder, case)?;
+        let test = told(FisherZ::new(&table))?;
+        for (x, y, z, p) in get::<Vec<(usize, usize, Vec<usize>, f64)>>(case, "fisherz_pvalues")? {
+            c.close(&format!("{name} p({x}, {y} | {z:?})"), told(test.checked(x, y, &z))?.p_value, p, 1e-9);
+        }
+        for (alpha, want) in case.get("pc_fisherz_stable").and_then(Value::as_object).into_iter().flatten() {
+            let config = peer_settings(alpha.parse().map_err(|_| format!("alpha `{alpha}`"))?);
+            compare_pc(c, &format!("{name} pc@{alpha}"), &run_pc(&test, table.names(), &config)?, want)?;
+        }
+        for (alpha, want) in
+            case.get("textbook_pc_stable_skeleton").and_then(Value::as_object).into_iter().flatten()
+        {
+            let config = PcConfig {
+                collider_rule: ColliderRule::FirstSeparatingSet,
+                ..peer_settings(alpha.parse().map_err(|_| format!("alpha `{alpha}`"))?)
+            };
+            let got = run_pc(&test, table.names(), &config)?;
+            c.exact(&format!("{name} textbook@{alpha}"), got.skeleton.edges(), pairs(want, "skeleton")?);
+            c.exact(&format!("{name} depth@{alpha}"), got.skeleton.depth(), get(want, "max_depth")?);
+            for (key, set) in want.get("sepsets_first").and_then(Value::as_object).into_iter().flatten() {
+                let (a, b) = pair_of(key)?;
+                let set: Vec<usize> = serde_json::from_value(set.clone()).map_err(|e| e.to_string())?;
+                c.exact(&format!("{name} first set of {key}@{alpha}"), got.skeleton.separators(a, b), &[set]);
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn discrete(folder: &Path, data: &Value, c: &mut Checker) -> Result<(), String> {
+    for case in list(data, "datasets")? {
+        let name: String = get(case, "name")?;
+        let table = table(folder, case)?;
+        let categories = told(table.to_categories())?;
+        let chi = told(Contingency::new(categories.clone(), Discrepancy::ChiSquare))?;
+        let g = told(Contingency::new(categories.clone(), Discrepancy::GSquare))?;
+        for (x, y, z, p_chi, p_g) in
+            get::<Vec<(usize, usize, Vec<usize>, f64, f64)>>(case, "pvalues_x_y_S_chisq_gsq")?
+        {
+            c.close(
+                &format!("{name} chi-square p({x}, {y} | {z:?})"),
+                told(chi.checked(x, y, &z))?.p_value,
+                p_chi,
+                1e-9,
+            );
+            c.close(
+                &format!("{name} g-square p({x}, {y} | {z:?})"),
+                told(g.checked(x, y, &z))?.p_value,
+                p_g,
+                1e-9,
+            );
+        }
+        for (key, want) in case.get("pc_stable").and_then(Value::as_object).into_iter().flatten() {
+            let (kind, alpha) = key.split_once('@').ok_or_else(|| format!("`{key}` is not test@alpha"))?;
+            let config = peer_settings(alpha.parse().map_err(|_| format!("alpha `{alpha}`"))?);
+            let test = if kind == "gsq" { &g } else { &chi };
+            compare_pc(c, &format!("{name} {key}"), &run_pc(test, table.names(), &config)?, want)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn lingam(_: &Path, _: &Value, _: &mut Checker) -> Result<(), String> {
+    Err("x".into())
+}
+pub(super) fn pcmci(_: &Path, _: &Value, _: &mut Checker) -> Result<(), String> {
+    Err("x".into())
+}
+pub(super) fn gies(_: &Path, _: &Value, _: &mut Checker) -> Result<(), String> {
+    Err("x".into())
+}

@@ -1,0 +1,11 @@
+//! Causal graphs, discovery, identification and counterfactuals, and the bandits that use them.
+
+pub mod conformance;
+pub mod data;
+pub mod discovery;
+pub mod error;
+pub mod graph;
+pub mod identify;
+pub mod independence;
+
+pub use error::{Error, Result};
