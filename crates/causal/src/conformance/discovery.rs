@@ -20,7 +20,7 @@ fn peer_settings(alpha: f64) -> PcConfig {
         alpha,
         max_depth: None,
         collider_rule: ColliderRule::NoSeparatingSet,
-        conflict_rule: ConflictRule::FirstFirst,
+        conflict_rule: ConflictRule::CausalLearn,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Learning causal graphs from data.
 
+mod causal_learn;
 mod fci;
 mod knowledge;
 mod pc;

@@ -4,6 +4,7 @@
 //! for the orientation rules. Three phases: skeleton with separating sets, unshielded colliders, Meek's rules.
 //! On finite samples the colliders can contradict each other; every refused one is reported.
 
+use super::causal_learn;
 use super::knowledge::Knowledge;
 use super::skeleton::{Search, Skeleton, learn_skeleton};
 use crate::error::{Error, Result};
@@ -30,8 +31,11 @@ pub enum ConflictRule {
     /// The one whose outer nodes are more clearly independent (larger p-value). Independent of the column order.
     #[default]
     StrongestFirst,
-    /// The first in the order of the columns.
+    /// The one with the smaller collider, then the smaller outer nodes, in the order of the columns.
     FirstFirst,
+    /// What causal-learn 0.1.4 does, arrow by arrow, including an incomplete check for cycles. Takes no
+    /// background knowledge.
+    CausalLearn,
 }
 
 /// Settings of [`pc`].
@@ -125,6 +129,13 @@ pub fn pc<T: IndependenceTest>(
     };
     let skeleton = learn_skeleton(test, config.alpha, config.max_depth, search, knowledge)?;
     let mut graph = undirected(names, &skeleton)?;
+    if config.conflict_rule == ConflictRule::CausalLearn {
+        if !knowledge.is_empty() {
+            return Err(Error::Knowledge("conflict_rule = causal-learn takes none; use strongest-first".into()));
+        }
+        let (graph, conflicts) = causal_learn::orient(graph, &skeleton)?;
+        return Ok(PcResult { graph, skeleton, conflicts });
+    }
     orient_knowledge(&mut graph, knowledge)?;
     let triples = colliders(test, &skeleton, config.conflict_rule)?;
     let mut conflicts = Vec::new();
@@ -180,9 +191,9 @@ fn colliders<T: IndependenceTest>(
     rule: ConflictRule,
 ) -> Result<Vec<(usize, usize, usize)>> {
     let mut found = Vec::new();
-    for (x, row) in skeleton.adjacent.iter().enumerate() {
-        for y in row.ones() {
-            for z in skeleton.adjacent[y].ones().filter(|&z| x < z && !skeleton.adjacent[x].contains(z)) {
+    for (y, row) in skeleton.adjacent.iter().enumerate() {
+        for x in row.ones() {
+            for z in row.ones().filter(|&z| x < z && !skeleton.adjacent[x].contains(z)) {
                 // Pairs that knowledge keeps apart have no separating set to consult.
                 if !skeleton.separators(x, z).is_empty() && !skeleton.separates_with(x, z, y) {
                     found.push((x, y, z));
