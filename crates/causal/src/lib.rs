@@ -7,5 +7,6 @@ pub mod error;
 pub mod graph;
 pub mod identify;
 pub mod independence;
+mod partial;
 
 pub use error::{Error, Result};

@@ -3,7 +3,10 @@
 use super::graphs::compare;
 use super::{list, pairs, told};
 use crate::data::Table;
-use crate::discovery::{ColliderRule, ConflictRule, Knowledge, PcConfig, PcResult, pc};
+use crate::discovery::{
+    Bdeu, ColliderRule, ConflictRule, GaussianBic, GesConfig, InterventionalBic, Knowledge, PcConfig,
+    PcResult, ges, pc,
+};
 use crate::independence::{Contingency, Discrepancy, FisherZ, IndependenceTest};
 use rl_core::conformance::{Checker, get};
 use serde_json::Value;
@@ -67,6 +70,12 @@ pub(super) fn linear_gaussian(folder: &Path, data: &Value, c: &mut Checker) -> R
             let config = peer_settings(alpha.parse().map_err(|_| format!("alpha `{alpha}`"))?);
             compare_pc(c, &format!("{name} pc@{alpha}"), &run_pc(&test, table.names(), &config)?, want)?;
         }
+        if let Some(want) = case.get("ges_bic").filter(|w| w.get("timeout_s").is_none()) {
+            let result =
+                told(ges(&told(GaussianBic::new(&table, 0.5))?, table.names(), &GesConfig::default()))?;
+            compare(c, &format!("{name} ges"), &result.graph, want)?;
+            c.close(&format!("{name} ges score"), result.score, get(want, "score")?, 1e-6);
+        }
         for (alpha, want) in
             case.get("textbook_pc_stable_skeleton").and_then(Value::as_object).into_iter().flatten()
         {
@@ -116,6 +125,12 @@ pub(super) fn discrete(folder: &Path, data: &Value, c: &mut Checker) -> Result<(
             let test = if kind == "gsq" { &g } else { &chi };
             compare_pc(c, &format!("{name} {key}"), &run_pc(test, table.names(), &config)?, want)?;
         }
+        if let Some(want) = case.get("ges_bdeu") {
+            let score = told(Bdeu::new(categories.clone(), 1.0, 1.0))?;
+            let result = told(ges(&score, table.names(), &GesConfig::default()))?;
+            compare(c, &format!("{name} ges"), &result.graph, want)?;
+            c.close(&format!("{name} ges score"), result.score, get(want, "score")?, 1e-6);
+        }
     }
     Ok(())
 }
@@ -126,6 +141,29 @@ pub(super) fn lingam(_: &Path, _: &Value, _: &mut Checker) -> Result<(), String>
 pub(super) fn pcmci(_: &Path, _: &Value, _: &mut Checker) -> Result<(), String> {
     Err("x".into())
 }
-pub(super) fn gies(_: &Path, _: &Value, _: &mut Checker) -> Result<(), String> {
-    Err("x".into())
+/// Environments in one file, told apart by the first column.
+fn environments(folder: &Path, case: &Value) -> Result<Vec<Table>, String> {
+    let table = table(folder, case)?;
+    let (marker, columns) = table.columns().split_first().ok_or("an empty table")?;
+    let last = marker.iter().fold(0.0f64, |a, &b| a.max(b)) as usize;
+    let split = |e: usize| {
+        let rows: Vec<usize> = (0..table.rows()).filter(|&r| marker[r] == e as f64).collect();
+        let pick = |column: &Vec<f64>| rows.iter().map(|&r| column[r]).collect();
+        told(Table::new(table.names()[1..].to_vec(), columns.iter().map(pick).collect()))
+    };
+    (0..=last).map(split).collect()
+}
+
+pub(super) fn gies(folder: &Path, data: &Value, c: &mut Checker) -> Result<(), String> {
+    for case in list(data, "datasets")? {
+        let file: String = get(case, "file")?;
+        let targets: Vec<Vec<usize>> = get(case, "targets_by_env")?;
+        let environments = environments(folder, case)?;
+        let score = told(InterventionalBic::new(&environments, &targets, 0.5))?;
+        let result =
+            told(crate::discovery::gies(&score, environments[0].names(), &targets, &GesConfig::gies()))?;
+        compare(c, &file, &result.graph, case.get("gies_icpdag").ok_or("field `gies_icpdag` is missing")?)?;
+        c.close(&format!("{file} score"), result.score, get(case, "score")?, 1e-6);
+    }
+    Ok(())
 }

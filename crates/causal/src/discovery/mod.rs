@@ -2,11 +2,15 @@
 
 mod causal_learn;
 mod fci;
+mod ges;
 mod knowledge;
 mod pc;
+mod score;
 mod skeleton;
 
 pub use fci::{FciConfig, FciResult, fci, pag_of, pag_of_dag};
+pub use ges::{GesConfig, GesResult, ges, gies};
 pub use knowledge::{Knowledge, KnowledgeFile};
 pub use pc::{ColliderRule, Conflict, ConflictRule, PcConfig, PcResult, pc};
+pub use score::{Bdeu, BdeuScratch, GaussianBic, GaussianScratch, InterventionalBic, LocalScore};
 pub use skeleton::Skeleton;

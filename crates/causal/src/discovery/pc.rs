@@ -131,7 +131,9 @@ pub fn pc<T: IndependenceTest>(
     let mut graph = undirected(names, &skeleton)?;
     if config.conflict_rule == ConflictRule::CausalLearn {
         if !knowledge.is_empty() {
-            return Err(Error::Knowledge("conflict_rule = causal-learn takes none; use strongest-first".into()));
+            return Err(Error::Knowledge(
+                "conflict_rule = causal-learn takes none; use strongest-first".into(),
+            ));
         }
         let (graph, conflicts) = causal_learn::orient(graph, &skeleton)?;
         return Ok(PcResult { graph, skeleton, conflicts });

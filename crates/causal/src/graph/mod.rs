@@ -11,6 +11,7 @@
 //! Nodes are the indices `0..p` of the data's columns; each has a name. Edges live in petgraph graphs.
 
 mod admg;
+pub(crate) mod board;
 mod dag;
 mod distance;
 mod markup;

@@ -229,14 +229,14 @@ impl ContingencyScratch {
 
 /// For each prefix of the conditioning set, the stratum of every row and the number of strata.
 #[derive(Clone, Debug, Default)]
-struct Strata {
+pub(crate) struct Strata {
     set: Vec<usize>,
     levels: Vec<(Vec<u32>, usize)>,
     renumber: Vec<u32>,
 }
 
 impl Strata {
-    fn extend_to(&mut self, data: &Categories, z: &[usize]) {
+    pub(crate) fn extend_to(&mut self, data: &Categories, z: &[usize]) {
         let shared = self.set.iter().zip(z).take_while(|(a, b)| a == b).count();
         self.set.truncate(shared);
         for (depth, &v) in z.iter().enumerate().skip(shared) {
@@ -266,11 +266,11 @@ impl Strata {
         }
     }
 
-    fn codes(&self) -> Option<&[u32]> {
+    pub(crate) fn codes(&self) -> Option<&[u32]> {
         self.set.len().checked_sub(1).map(|last| self.levels[last].0.as_slice())
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.set.len().checked_sub(1).map_or(1, |last| self.levels[last].1)
     }
 }

@@ -7,17 +7,14 @@
 use super::{IndependenceTest, TestResult, two_sided_normal, two_sided_normal_quantile};
 use crate::data::{Table, covariance};
 use crate::error::{Error, Result};
+use crate::partial::{Correlations, Kept};
 
 /// Fisher's z test on precomputed correlations.
 #[derive(Clone, Debug)]
 pub struct FisherZ {
-    names: Vec<String>,
-    correlations: Vec<f64>,
+    correlations: Correlations,
     rows: f64,
 }
-
-/// A residual variance below this share of the variance counts as exact linear dependence.
-const DEPENDENT: f64 = 1e-11;
 
 impl FisherZ {
     /// The test on the rows of a table.
@@ -38,29 +35,8 @@ impl FisherZ {
     /// # Errors
     /// [`Error::Shape`] for a matrix of another size, [`Error::Data`] for a variance that is not positive.
     pub fn from_covariance(names: Vec<String>, covariance: &[f64], rows: usize) -> Result<Self> {
-        let p = names.len();
-        if covariance.len() != p * p {
-            return Err(Error::shape(
-                "FisherZ::from_covariance",
-                format!("{} entries", p * p),
-                covariance.len(),
-            ));
-        }
-        let scale: Vec<f64> = (0..p).map(|i| covariance[i * p + i].sqrt()).collect();
-        if let Some(bad) = scale.iter().position(|s| !(*s > 0.0 && s.is_finite())) {
-            return Err(Error::data(format!("column `{}`", names[bad]), "has no positive, finite variance"));
-        }
-        let mut correlations = vec![1.0; p * p];
-        for i in 0..p {
-            for j in (0..p).filter(|&j| j != i) {
-                correlations[i * p + j] = covariance[i * p + j] / (scale[i] * scale[j]);
-            }
-        }
-        Ok(Self { names, correlations, rows: rows as f64 })
-    }
-
-    fn correlation(&self, i: usize, j: usize) -> f64 {
-        self.correlations[i * self.names.len() + j]
+        let correlations = Correlations::new("FisherZ::from_covariance", names, covariance)?;
+        Ok(Self { correlations, rows: rows as f64 })
     }
 
     /// √(n − |z| − 3).
@@ -74,51 +50,13 @@ impl FisherZ {
         Ok(left.sqrt())
     }
 
-    /// Covariance and variances of the residuals of x and y after regression on z.
-    #[inline]
-    fn residuals(&self, x: usize, y: usize, z: &[usize], s: &mut FisherScratch) -> Result<(f64, f64, f64)> {
-        let shared = s.factor.extend_to(self, z).inspect_err(|_| {
-            // The rows still belong to the factor before the failure.
-            s.left.variable = None;
-            s.right.variable = None;
-        })?;
-        s.left.extend_to(self, &s.factor, x, shared);
-        s.right.extend_to(self, &s.factor, y, shared);
-        let (left, right) = (&s.left.entries, &s.right.entries);
-        let (mut xy, mut xx, mut yy) = (self.correlation(x, y), 1.0, 1.0);
-        for (a, b) in left.iter().zip(right) {
-            xy -= a * b;
-            xx -= a * a;
-            yy -= b * b;
-        }
-        if xx < DEPENDENT || yy < DEPENDENT {
-            return Err(self.dependent(if xx < yy { x } else { y }, z));
-        }
-        if xy * xy >= (1.0 - DEPENDENT) * xx * yy {
-            return Err(self.dependent(x, &[z, &[y]].concat()));
-        }
-        Ok((xy, xx, yy))
-    }
-
-    fn dependent(&self, v: usize, z: &[usize]) -> Error {
-        // Name the one column it repeats when there is one, all of the set otherwise.
-        let twin = z.iter().find(|&&u| self.correlation(u, v).abs() > 1.0 - 1e-9);
-        let mut columns = vec![v];
-        match twin {
-            Some(&u) => columns.push(u),
-            None => columns.extend(z),
-        }
-        let names = columns.iter().map(|&c| format!("`{}`", self.names[c])).collect::<Vec<_>>().join(", ");
-        Error::Singular { operation: "Fisher's z", columns: names }
-    }
-
     /// The partial correlation of x and y given z.
     ///
     /// # Errors
     /// As [`IndependenceTest::checked`].
     pub fn partial_correlation(&self, x: usize, y: usize, z: &[usize]) -> Result<f64> {
         self.checked(x, y, z)?;
-        let (xy, xx, yy) = self.residuals(x, y, z, &mut self.scratch())?;
+        let (xy, xx, yy) = self.correlations.residuals(x, y, z, &mut Kept::default())?;
         Ok(xy / (xx * yy).sqrt())
     }
 }
@@ -127,7 +65,7 @@ impl IndependenceTest for FisherZ {
     type Scratch = FisherScratch;
 
     fn variables(&self) -> usize {
-        self.names.len()
+        self.correlations.len()
     }
 
     fn scratch(&self) -> FisherScratch {
@@ -136,7 +74,7 @@ impl IndependenceTest for FisherZ {
 
     fn test(&self, x: usize, y: usize, z: &[usize], s: &mut FisherScratch) -> Result<TestResult> {
         let scale = self.scale(z.len())?;
-        let (xy, xx, yy) = self.residuals(x, y, z, s)?;
+        let (xy, xx, yy) = self.correlations.residuals(x, y, z, &mut s.kept)?;
         let r = xy / (xx * yy).sqrt();
         let statistic = scale * r.atanh();
         Ok(TestResult { statistic, p_value: two_sided_normal(statistic.abs()), degrees_of_freedom: 0.0 })
@@ -153,7 +91,7 @@ impl IndependenceTest for FisherZ {
         s: &mut FisherScratch,
     ) -> Result<bool> {
         let critical = s.critical(self, z.len(), alpha)?;
-        let (xy, xx, yy) = self.residuals(x, y, z, s)?;
+        let (xy, xx, yy) = self.correlations.residuals(x, y, z, &mut s.kept)?;
         Ok(xy * xy < critical * xx * yy)
     }
 }
@@ -161,9 +99,7 @@ impl IndependenceTest for FisherZ {
 /// Buffers of [`FisherZ`]: the factor of the last conditioning set and the rows of the last pair.
 #[derive(Clone, Debug, Default)]
 pub struct FisherScratch {
-    factor: Factor,
-    left: Row,
-    right: Row,
+    kept: Kept,
     alpha: f64,
     critical: Vec<f64>,
 }
@@ -181,75 +117,6 @@ impl FisherScratch {
             self.critical.push((two_sided_normal_quantile(alpha) / scale).tanh().powi(2));
         }
         Ok(self.critical[order])
-    }
-}
-
-/// Lower Cholesky factor of the correlations of `set`, row by row; the diagonal holds reciprocals.
-#[derive(Clone, Debug, Default)]
-struct Factor {
-    set: Vec<usize>,
-    entries: Vec<f64>,
-}
-
-/// Where row `i` of a packed lower triangle starts.
-#[inline]
-fn row_start(i: usize) -> usize {
-    i * (i + 1) / 2
-}
-
-impl Factor {
-    /// Makes this the factor of `z`; returns how many leading rows were kept.
-    #[inline]
-    fn extend_to(&mut self, test: &FisherZ, z: &[usize]) -> Result<usize> {
-        let shared = self.set.iter().zip(z).take_while(|(a, b)| a == b).count();
-        self.set.truncate(shared);
-        self.entries.truncate(row_start(shared));
-        for (i, &v) in z.iter().enumerate().skip(shared) {
-            let start = self.entries.len();
-            let mut rest = 1.0;
-            for j in 0..i {
-                let (done, row) = self.entries.split_at(start);
-                let other = &done[row_start(j)..row_start(j + 1)];
-                let mut value = test.correlation(v, z[j]);
-                for (a, b) in row.iter().zip(other) {
-                    value -= a * b;
-                }
-                value *= other[j];
-                rest -= value * value;
-                self.entries.push(value);
-            }
-            if rest < DEPENDENT {
-                self.entries.truncate(start);
-                return Err(test.dependent(v, &z[..i]));
-            }
-            self.entries.push(1.0 / rest.sqrt());
-            self.set.push(v);
-        }
-        Ok(shared)
-    }
-}
-
-/// L⁻¹ times the correlations of one variable with the conditioning set.
-#[derive(Clone, Debug, Default)]
-struct Row {
-    variable: Option<usize>,
-    entries: Vec<f64>,
-}
-
-impl Row {
-    #[inline]
-    fn extend_to(&mut self, test: &FisherZ, factor: &Factor, v: usize, shared: usize) {
-        let keep = if self.variable == Some(v) { shared } else { 0 };
-        self.variable = Some(v);
-        self.entries.truncate(keep);
-        for j in self.entries.len()..factor.set.len() {
-            let other = &factor.entries[row_start(j)..row_start(j + 1)];
-            let mut value = test.correlation(v, factor.set[j]);
-            for (a, b) in self.entries.iter().zip(other) {
-                value -= a * b;
-            }
-            self.entries.push(value * other[j]);
-        }
     }
 }
 
@@ -277,7 +144,7 @@ mod tests {
     /// r = −P₀₁ / √(P₀₀ P₁₁) with P the inverse of the correlation submatrix.
     fn by_inversion(test: &FisherZ, x: usize, y: usize, z: &[usize]) -> f64 {
         let all: Vec<usize> = [x, y].into_iter().chain(z.iter().copied()).collect();
-        let sub = DMatrix::from_fn(all.len(), all.len(), |i, j| test.correlation(all[i], all[j]));
+        let sub = DMatrix::from_fn(all.len(), all.len(), |i, j| test.correlations.get(all[i], all[j]));
         let inverse = sub.try_inverse().unwrap();
         -inverse[(0, 1)] / (inverse[(0, 0)] * inverse[(1, 1)]).sqrt()
     }
@@ -289,7 +156,7 @@ mod tests {
             let mut scratch = test.scratch();
             for set in sets {
                 let (x, y, z) = (set[0], set[1], &set[2..]);
-                let (xy, xx, yy) = test.residuals(x, y, z, &mut scratch).unwrap();
+                let (xy, xx, yy) = test.correlations.residuals(x, y, z, &mut scratch.kept).unwrap();
                 prop_assert!((xy / (xx * yy).sqrt() - by_inversion(&test, x, y, z)).abs() < 1e-9);
                 let p = test.test(x, y, z, &mut scratch).unwrap().p_value;
                 prop_assert_eq!(test.independent(x, y, z, 0.05, &mut scratch).unwrap(), p > 0.05);

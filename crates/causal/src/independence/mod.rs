@@ -16,6 +16,7 @@ mod missing;
 mod mixed;
 mod oracle;
 
+pub(crate) use contingency::Strata;
 pub use contingency::{Contingency, Discrepancy};
 pub use fisher_z::FisherZ;
 pub use kernel::Kci;
