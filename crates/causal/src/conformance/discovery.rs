@@ -5,7 +5,7 @@ use super::{list, pairs, told};
 use crate::data::Table;
 use crate::discovery::{
     Bdeu, ColliderRule, ConflictRule, GaussianBic, GesConfig, InterventionalBic, Knowledge, PcConfig,
-    PcResult, ges, pc,
+    PcResult, PcmciConfig, direct_lingam, ges, pc,
 };
 use crate::independence::{Contingency, Discrepancy, FisherZ, IndependenceTest};
 use rl_core::conformance::{Checker, get};
@@ -135,12 +135,55 @@ pub(super) fn discrete(folder: &Path, data: &Value, c: &mut Checker) -> Result<(
     Ok(())
 }
 
-pub(super) fn lingam(_: &Path, _: &Value, _: &mut Checker) -> Result<(), String> {
-    Err("x".into())
+pub(super) fn lingam(folder: &Path, data: &Value, c: &mut Checker) -> Result<(), String> {
+    for case in list(data, "datasets")? {
+        let file: String = get(case, "file")?;
+        let result = told(direct_lingam(&table(folder, case)?))?;
+        c.exact(&format!("{file} order"), result.order, get(case, "causal_order")?);
+        let want: Vec<Vec<f64>> = get(case, "B_row_effect_col_cause")?;
+        for (effect, (row, want)) in result.strengths.iter().zip(&want).enumerate() {
+            c.close_slice(&format!("{file} strengths of {effect}"), row, want, 1e-6);
+        }
+    }
+    Ok(())
 }
-pub(super) fn pcmci(_: &Path, _: &Value, _: &mut Checker) -> Result<(), String> {
-    Err("x".into())
+
+/// `tau_min`, `tau_max` and the levels out of a line such as `PCMCI tau_min=1 tau_max=3 pc_alpha=0.05 alpha_level=0.01`.
+fn pcmci_settings(line: &str) -> Result<PcmciConfig, String> {
+    let value = |key: &str| -> Result<f64, String> {
+        let found = line.split_whitespace().find_map(|w| w.strip_prefix(key)?.strip_prefix('='));
+        found.and_then(|v| v.parse().ok()).ok_or_else(|| format!("settings `{line}` lack {key}"))
+    };
+    Ok(PcmciConfig {
+        tau_min: value("tau_min")? as usize,
+        tau_max: value("tau_max")? as usize,
+        pc_alpha: value("pc_alpha")?,
+        alpha: value("alpha_level")?,
+        exogenous: Vec::new(),
+    })
 }
+
+pub(super) fn pcmci(folder: &Path, data: &Value, c: &mut Checker) -> Result<(), String> {
+    for case in list(data, "datasets")? {
+        let file: String = get(case, "file")?;
+        let config = pcmci_settings(&get::<String>(case, "settings")?)?;
+        let result = told(crate::discovery::pcmci(&[table(folder, case)?], &config))?;
+        let found: Vec<_> = result.links.iter().map(|l| (l.source, l.target, l.lag)).collect();
+        let mut want: Vec<(usize, usize, usize)> = get(case, "found_src_dst_lag")?;
+        want.sort_unstable();
+        c.exact(&format!("{file} links"), found, want);
+        let p_values: Vec<Vec<Vec<f64>>> = get(case, "p_matrix_i_j_lag")?;
+        let strengths: Vec<Vec<Vec<f64>>> = get(case, "val_matrix_i_j_lag")?;
+        c.close_slice(&format!("{file} p"), &flat(&result.p_values), &flat(&p_values), 1e-6);
+        c.close_slice(&format!("{file} value"), &flat(&result.strengths), &flat(&strengths), 1e-6);
+    }
+    Ok(())
+}
+
+fn flat(cube: &[Vec<Vec<f64>>]) -> Vec<f64> {
+    cube.iter().flatten().flatten().copied().collect()
+}
+
 /// Environments in one file, told apart by the first column.
 fn environments(folder: &Path, case: &Value) -> Result<Vec<Table>, String> {
     let table = table(folder, case)?;
