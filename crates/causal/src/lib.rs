@@ -8,5 +8,6 @@ pub mod graph;
 pub mod identify;
 pub mod independence;
 mod partial;
+pub mod scm;
 
 pub use error::{Error, Result};
