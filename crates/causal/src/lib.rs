@@ -1,5 +1,6 @@
 //! Causal graphs, discovery, identification and counterfactuals, and the bandits that use them.
 
+pub mod bandit;
 pub mod conformance;
 pub mod data;
 pub mod discovery;
