@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known about the edges among `0..p` before any data are seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Knowledge {
 ///
 /// `{"tiers": [["A"], ["X1", "X2"]], "closed_tiers": [0], "forbidden": [["X2", "X1"]], "required": [["A", "X1"]]}`:
 /// nothing in a later tier causes anything in an earlier one; variables of a closed tier do not cause each other.
+/// Besides, `exogenous` lists variables that nothing causes, `episodes` names a column that numbers the episodes of
+/// sequential data, and `environments` a column that numbers environments, with the targets intervened on in each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KnowledgeFile {
@@ -26,6 +28,22 @@ pub struct KnowledgeFile {
     pub forbidden: Vec<[String; 2]>,
     /// Edges `[from, to]` that exist.
     pub required: Vec<[String; 2]>,
+    /// Variables without causes, such as the actions of a random policy.
+    pub exogenous: Vec<String>,
+    /// The column that numbers episodes (PCMCI).
+    pub episodes: Option<String>,
+    /// Where interventions happened (GIES).
+    pub environments: Option<Environments>,
+}
+
+/// Environments with known intervention targets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environments {
+    /// The column whose value tells the environment of a row.
+    pub column: String,
+    /// The variables intervened on, by value of that column; environments that are not listed are observational.
+    pub targets: BTreeMap<String, Vec<String>>,
 }
 
 impl Knowledge {
@@ -159,6 +177,12 @@ impl KnowledgeFile {
         }
         for [a, b] in &self.required {
             knowledge.require(find(a)?, find(b)?);
+        }
+        for name in &self.exogenous {
+            let v = find(name)?;
+            (0..names.len()).filter(|&u| u != v).for_each(|u| {
+                knowledge.forbid(u, v);
+            });
         }
         knowledge.validate(names)?;
         Ok(knowledge)

@@ -28,6 +28,7 @@ pub use distance::{
 pub use markup::GraphFile;
 pub use mixed::{Mark, MixedGraph};
 pub use pag::Pag;
+pub(crate) use pdag::consistent_extension;
 pub use pdag::{Cpdag, MeekRules, Mpdag, meek_closure};
 pub use separation::{DirectedMixed, d_connected, m_separated};
 
