@@ -341,23 +341,33 @@ impl Categories {
 }
 
 /// Ranks of the values among the distinct ones.
-fn encode<T: Clone + PartialEq>(
+fn encode<T: PartialEq>(
     name: &str,
     values: &[T],
     compare: impl Fn(&T, &T) -> std::cmp::Ordering,
 ) -> Result<(Vec<u8>, usize)> {
-    let mut distinct = values.to_vec();
-    distinct.sort_by(&compare);
-    distinct.dedup();
-    if distinct.len() > 256 {
-        let reason = format!(
-            "has {} distinct values, more than 256; bin it or choose a test for numbers",
-            distinct.len()
-        );
-        return Err(Error::data(format!("column `{name}`"), reason));
+    // Few distinct values: looking them up in turn, the last hit first, beats sorting all rows.
+    let mut distinct: Vec<&T> = Vec::new();
+    let mut found = Vec::with_capacity(values.len());
+    let mut last = 0;
+    for value in values {
+        if distinct.get(last).is_none_or(|d| *d != value) {
+            last = distinct.iter().position(|d| *d == value).unwrap_or(distinct.len());
+            if last == distinct.len() {
+                distinct.push(value);
+            }
+            if distinct.len() > 256 {
+                let reason = "has more than 256 distinct values; bin it or choose a test for numbers";
+                return Err(Error::data(format!("column `{name}`"), reason));
+            }
+        }
+        found.push(last as u8);
     }
-    let code = |v: &T| distinct.partition_point(|d| compare(d, v).is_lt()) as u8;
-    Ok((values.iter().map(code).collect(), distinct.len()))
+    let mut ranked: Vec<usize> = (0..distinct.len()).collect();
+    ranked.sort_by(|&a, &b| compare(distinct[a], distinct[b]));
+    let mut rank = vec![0u8; distinct.len()];
+    ranked.iter().enumerate().for_each(|(code, &i)| rank[i] = code as u8);
+    Ok((found.into_iter().map(|i| rank[i as usize]).collect(), distinct.len()))
 }
 
 pub(crate) fn mean(values: &[f64]) -> f64 {

@@ -50,21 +50,23 @@ pub fn minimal_intervention_sets(
 /// The possibly optimal minimal intervention sets, smallest first: the interventional borders of the graphs in which
 /// some set W was intervened on (Lee & Bareinboim 2018, theorem 6). The empty set is one when observing can be best.
 ///
+/// Variables that cannot be manipulated are projected out first (Lee & Bareinboim, *Structural causal bandits with
+/// non-manipulable variables*, AAAI 2019).
+///
 /// # Errors
 /// As [`minimal_intervention_sets`].
 pub fn pomis(graph: &Admg, reward: usize, manipulable: &[usize]) -> Result<Vec<Vec<usize>>> {
     let candidates = candidates(graph, reward, manipulable)?;
-    let fixed: BTreeSet<usize> =
-        (0..graph.len()).filter(|v| !manipulable.contains(v) && *v != reward).collect();
-    if !fixed.is_empty() {
-        return Err(Error::data(
-            "manipulable variables",
-            "POMIS needs all variables but the reward to be manipulable; project the others out first",
-        ));
+    let fixed: Vec<usize> = (0..graph.len()).filter(|v| !candidates.contains(v) && *v != reward).collect();
+    let kept: Vec<usize> = (0..graph.len()).filter(|v| !fixed.contains(v)).collect();
+    let projected = graph.latent_projection(&fixed)?;
+    let place = |v: usize| kept.iter().position(|&k| k == v).unwrap_or(0);
+    let free: Vec<usize> = candidates.iter().map(|&v| place(v)).collect();
+    let mut borders = BTreeSet::new();
+    for set in crate::identify::subsets("pomis", &free)? {
+        let border = interventional_border(&projected, place(reward), &set)?;
+        borders.insert(border.into_iter().map(|v| kept[v]).collect::<Vec<usize>>());
     }
-    let sets = crate::identify::subsets("pomis", &candidates)?;
-    let borders: BTreeSet<Vec<usize>> =
-        sets.iter().map(|w| interventional_border(graph, reward, w)).collect::<Result<_>>()?;
     let mut borders: Vec<Vec<usize>> = borders.into_iter().collect();
     borders.sort_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
     Ok(borders)
@@ -255,6 +257,13 @@ mod tests {
         let graph = Admg::from_edges(3, &[(0, 1), (1, 2)], &[(1, 2)]).unwrap();
         assert_eq!(pomis(&graph, 2, &[0, 1]).unwrap(), [vec![0], vec![1]]);
         assert_eq!(minimal_intervention_sets(&graph, 2, &[0, 1]).unwrap(), [vec![], vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn what_cannot_be_manipulated_is_projected_out() {
+        // Z → X → Y with X fixed: only Z is left to set.
+        let graph = Admg::from_edges(3, &[(0, 1), (1, 2)], &[]).unwrap();
+        assert_eq!(pomis(&graph, 2, &[0]).unwrap(), [vec![0]]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::skeleton::Skeleton;
 use crate::error::Result;
 use crate::graph::MixedGraph;
 
+type Triple = (usize, usize, usize);
+
 /// Directed and undirected edges with causal-learn's ancestor table.
 struct Board {
     graph: MixedGraph,
@@ -56,7 +58,7 @@ impl Board {
     }
 
     /// Unshielded triples and triangles, in the order of the adjacency list.
-    fn triples(&self) -> (Vec<(usize, usize, usize)>, Vec<(usize, usize, usize)>) {
+    fn triples(&self) -> (Vec<Triple>, Vec<Triple>) {
         let pairs = self.adjacencies();
         let mut from = vec![Vec::new(); self.graph.len()];
         pairs.iter().for_each(|&(a, b)| from[a].push(b));
@@ -148,7 +150,7 @@ impl Board {
     }
 
     /// Pairs of triangles i, j, l and i, k, l with j < k not adjacent.
-    fn kites(&self, triangles: &[(usize, usize, usize)]) -> Vec<(usize, usize, usize, usize)> {
+    fn kites(&self, triangles: &[Triple]) -> Vec<(usize, usize, usize, usize)> {
         let mut kites = Vec::new();
         for &(i, j, l) in triangles {
             let partners = triangles.iter().filter(|t| t.0 == i && t.2 == l && j < t.1);

@@ -201,9 +201,11 @@ impl LocalScore for InterventionalBic {
 }
 
 /// Bayesian Dirichlet equivalent uniform score of categories, with a binomial prior on the number of parents:
-/// local = |parents| ln(s / (p − 1)) + (p − 1 − |parents|) ln(1 − s / (p − 1))
-/// + Σ_j [ln Γ(a/q) − ln Γ(N_j + a/q) + Σ_k (ln Γ(N_jk + a/(q r)) − ln Γ(a/(q r)))],
-/// a the equivalent sample size, s the expected number of parents, q and r the numbers of parent states and states.
+/// local = |parents| ln(s / (p − 1)) + (p − 1 − |parents|) ln(1 − s / (p − 1)) plus
+/// Σ_j [ln Γ(a/q) − ln Γ(N_j + a/q) + Σ_k (ln Γ(N_jk + a/(q r)) − ln Γ(a/(q r)))].
+///
+/// Here a is the equivalent sample size, s the expected number of parents, q the number of parent states, r that of
+/// states. Parents with more than 2¹⁶ states that occur score −∞: no data support them.
 #[derive(Clone, Debug)]
 pub struct Bdeu {
     data: Categories,
@@ -237,11 +239,11 @@ impl Bdeu {
     }
 
     fn compute(&self, v: usize, parents: &[usize], s: &mut BdeuScratch) -> f64 {
-        s.strata.extend_to(&self.data, parents);
+        let Some(strata) = s.strata.extend_to(&self.data, parents) else { return f64::NEG_INFINITY };
         let r = self.data.cardinalities()[v];
         let q: f64 = parents.iter().map(|&u| self.data.cardinalities()[u] as f64).product();
         s.counts.clear();
-        s.counts.resize(s.strata.count() * r, 0);
+        s.counts.resize(strata * r, 0);
         match s.strata.codes() {
             Some(codes) => {
                 codes

@@ -15,6 +15,7 @@ mod sensitivity;
 
 pub use average_effect::{
     AverageEffectConfig, augmented_inverse_probability, g_formula, inverse_probability, plug_in,
+    transported_effect,
 };
 pub use instrumental::{InstrumentalEstimate, two_stage_least_squares};
 pub use off_policy::{

@@ -36,7 +36,7 @@ pub fn sensitivity_bounds(
         let odds = if treated { (1.0 - e) / e } else { e / (1.0 - e) };
         arms[usize::from(treated)].push((data.outcome[r], 1.0 + odds / gamma, 1.0 + odds * gamma));
     }
-    let [control, treated] = arms.map(|arm| extreme_means(arm));
+    let [control, treated] = arms.map(extreme_means);
     let (lower, upper) = (treated.0 - control.1, treated.1 - control.0);
     Ok(if gamma == 1.0 { Answer::Point { value: lower } } else { Answer::Bounds { lower, upper } })
 }

@@ -4,6 +4,8 @@
 //! - [`front_door_sets`] and [`instruments`];
 //! - [`id`] and [`idc`]: complete identification in the presence of latent confounders. A refusal carries the
 //!   [`Hedge`] that proves the effect unidentifiable;
+//! - [`transport_sets`]: carrying an effect to a domain whose mechanisms differ; [`imitation_inputs`]: what a clone must
+//!   see to be as good as a confounded expert;
 //! - [`identify`]: all of it at once, as the `identify` command reports it.
 
 mod adjustment;
@@ -11,6 +13,7 @@ mod algorithm;
 mod expression;
 mod front_door;
 mod instrument;
+mod transport;
 
 pub use adjustment::{
     back_door_sets, is_back_door, is_valid_adjustment, minimal_adjustment_sets, optimal_adjustment,
@@ -20,6 +23,7 @@ pub use algorithm::{Hedge, Identification, id, idc};
 pub use expression::{Expression, Factor};
 pub use front_door::{front_door_sets, is_front_door};
 pub use instrument::{Instrument, instruments};
+pub use transport::{imitation_inputs, transport_sets};
 
 use crate::error::{Error, Result};
 use crate::graph::Admg;

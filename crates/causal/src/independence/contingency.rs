@@ -5,9 +5,9 @@
 //! that occur (Spirtes, Glymour & Scheines 2000, section 5.5; the convention of causal-learn). With no degree of
 //! freedom left p = 1.
 //!
-//! Speed: columns are bytes, the code of a row's stratum is built column by column and kept for the next test,
-//! strata that occur are renumbered before the table grows beyond the data, k ln k is a table, and decisions
-//! compare with a cached critical value.
+//! Speed: columns are bytes, the code of a row's stratum is built column by column in 16 bits and kept for the next
+//! test, as is the code of the pair; strata that occur are renumbered before the table grows beyond the data; k ln k
+//! is a table; and decisions compare with a cached critical value. More than 2¹⁶ strata are counted by sorting rows.
 
 use super::{IndependenceTest, TestResult, chi_square_survival};
 use crate::data::Categories;
@@ -56,13 +56,19 @@ impl Contingency {
     /// Statistic and degrees of freedom.
     fn statistic(&self, x: usize, y: usize, z: &[usize], s: &mut ContingencyScratch) -> (f64, usize) {
         let (rx, ry) = (self.data.cardinalities()[x], self.data.cardinalities()[y]);
-        s.strata.extend_to(&self.data, z);
-        let strata = s.strata.count();
-        self.count(x, y, strata, s);
-        let cells = &s.counts[..strata * rx * ry];
+        match s.strata.extend_to(&self.data, z) {
+            Some(strata) => {
+                self.count(x, y, strata, s);
+                self.sum(&s.counts[..strata * rx * ry], rx, ry, &mut s.totals)
+            }
+            None => self.sum(&self.count_by_sorting(x, y, z), rx, ry, &mut s.totals),
+        }
+    }
+
+    fn sum(&self, cells: &[u32], rx: usize, ry: usize, totals: &mut Vec<u32>) -> (f64, usize) {
         match self.discrepancy {
-            Discrepancy::ChiSquare => sum_strata(cells, rx, ry, &mut s.totals, pearson),
-            Discrepancy::GSquare => sum_strata(cells, rx, ry, &mut s.totals, |block, rows, columns, n| {
+            Discrepancy::ChiSquare => sum_strata(cells, rx, ry, totals, pearson),
+            Discrepancy::GSquare => sum_strata(cells, rx, ry, totals, |block, rows, columns, n| {
                 self.likelihood_ratio(block, rows, columns, n)
             }),
         }
@@ -71,30 +77,45 @@ impl Contingency {
     /// Fills `s.counts` with the table `[strata, rx, ry]`.
     fn count(&self, x: usize, y: usize, strata: usize, s: &mut ContingencyScratch) {
         let (cx, cy) = (self.data.codes(x), self.data.codes(y));
-        let (rx, ry) = (self.data.cardinalities()[x] as u32, self.data.cardinalities()[y] as u32);
-        let cells = strata * (rx * ry) as usize;
-        // Neighbouring rows often fall into the same cell; four tables keep the increments independent.
-        let copies = if cells <= 1024 { 4 } else { 1 };
+        let (rx, ry) = (self.data.cardinalities()[x], self.data.cardinalities()[y]);
+        let cells = strata * rx * ry;
         s.counts.clear();
-        s.counts.resize(cells * copies, 0);
-        s.cell.clear();
-        match s.strata.codes() {
-            Some(codes) => s.cell.extend(
-                codes
-                    .iter()
-                    .zip(cx.iter().zip(cy))
-                    .map(|(&z, (&a, &b))| (z * rx + u32::from(a)) * ry + u32::from(b)),
-            ),
-            None => s.cell.extend(cx.iter().zip(cy).map(|(&a, &b)| u32::from(a) * ry + u32::from(b))),
-        }
-        if copies == 1 {
-            s.cell.iter().for_each(|&c| s.counts[c as usize] += 1);
+        if cells > NARROW {
+            s.counts.resize(cells, 0);
+            let codes = s.strata.codes().into_iter().flatten();
+            for (&z, (&a, &b)) in codes.zip(cx.iter().zip(cy)) {
+                s.counts[(z as usize * rx + a as usize) * ry + b as usize] += 1;
+            }
             return;
         }
-        let (fours, rest) = s.cell.as_chunks::<4>();
+        if s.pair != Some((x, y)) {
+            s.pair = Some((x, y));
+            s.pair_codes.clear();
+            s.pair_codes.extend(
+                cx.iter().zip(cy).map(|(&a, &b)| u16::from(a).wrapping_mul(ry as u16) + u16::from(b)),
+            );
+        }
+        let cell = match s.strata.codes() {
+            Some(codes) => {
+                let block = (rx * ry) as u16;
+                s.cell.clear();
+                s.cell
+                    .extend(codes.iter().zip(&s.pair_codes).map(|(&z, &pair)| z.wrapping_mul(block) + pair));
+                &s.cell
+            }
+            None => &s.pair_codes,
+        };
+        // Neighbouring rows often fall into the same cell; four tables keep the increments independent.
+        if cells > 1024 {
+            s.counts.resize(cells, 0);
+            cell.iter().for_each(|&c| s.counts[c as usize] += 1);
+            return;
+        }
+        s.counts.resize(4 * cells, 0);
         let (t0, others) = s.counts.split_at_mut(cells);
         let (t1, others) = others.split_at_mut(cells);
         let (t2, t3) = others.split_at_mut(cells);
+        let (fours, rest) = cell.as_chunks::<4>();
         for four in fours {
             t0[four[0] as usize] += 1;
             t1[four[1] as usize] += 1;
@@ -105,6 +126,24 @@ impl Contingency {
         for (((a, b), c), d) in t0.iter_mut().zip(t1).zip(t2).zip(t3) {
             *a += *b + *c + *d;
         }
+    }
+
+    /// The table of the strata that occur, for more strata than 16 bits can number.
+    fn count_by_sorting(&self, x: usize, y: usize, z: &[usize]) -> Vec<u32> {
+        let (rx, ry) = (self.data.cardinalities()[x], self.data.cardinalities()[y]);
+        let stratum = |row: usize| z.iter().map(move |&v| self.data.codes(v)[row]);
+        let mut rows: Vec<usize> = (0..self.data.rows()).collect();
+        rows.sort_unstable_by(|&a, &b| stratum(a).cmp(stratum(b)));
+        let mut cells = Vec::new();
+        let mut start = 0;
+        for (i, &row) in rows.iter().enumerate() {
+            if i == 0 || stratum(row).ne(stratum(rows[i - 1])) {
+                start = cells.len();
+                cells.resize(start + rx * ry, 0);
+            }
+            cells[start + self.data.codes(x)[row] as usize * ry + self.data.codes(y)[row] as usize] += 1;
+        }
+        cells
     }
 
     /// 2 Σ O ln(O n / (row · column)) = 2 (Σ O ln O − Σ row ln row − Σ column ln column + n ln n).
@@ -203,7 +242,9 @@ impl IndependenceTest for Contingency {
 #[derive(Clone, Debug, Default)]
 pub struct ContingencyScratch {
     strata: Strata,
-    cell: Vec<u32>,
+    pair: Option<(usize, usize)>,
+    pair_codes: Vec<u16>,
+    cell: Vec<u16>,
     counts: Vec<u32>,
     totals: Vec<u32>,
     alpha: f64,
@@ -227,16 +268,21 @@ impl ContingencyScratch {
     }
 }
 
+/// Codes that 16 bits can number.
+const NARROW: usize = 1 << 16;
+
 /// For each prefix of the conditioning set, the stratum of every row and the number of strata.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Strata {
     set: Vec<usize>,
-    levels: Vec<(Vec<u32>, usize)>,
+    levels: Vec<(Vec<u16>, usize)>,
+    wide: Vec<u32>,
     renumber: Vec<u32>,
 }
 
 impl Strata {
-    pub(crate) fn extend_to(&mut self, data: &Categories, z: &[usize]) {
+    /// Makes the codes those of `z`; returns the number of strata, or `None` when there are more than 2¹⁶.
+    pub(crate) fn extend_to(&mut self, data: &Categories, z: &[usize]) -> Option<usize> {
         let shared = self.set.iter().zip(z).take_while(|(a, b)| a == b).count();
         self.set.truncate(shared);
         for (depth, &v) in z.iter().enumerate().skip(shared) {
@@ -249,29 +295,38 @@ impl Strata {
             codes.clear();
             match before.last() {
                 None => {
-                    codes.extend(data.codes(v).iter().map(|&c| u32::from(c)));
+                    codes.extend(data.codes(v).iter().map(|&c| u16::from(c)));
                     *count = radix;
                 }
-                Some((previous, number)) => {
+                Some((previous, number)) if number * radix <= data.rows().min(NARROW) => {
+                    let radix = radix as u16;
                     codes.extend(
-                        previous.iter().zip(data.codes(v)).map(|(&s, &c)| s * radix as u32 + u32::from(c)),
+                        previous
+                            .iter()
+                            .zip(data.codes(v))
+                            .map(|(&s, &c)| s.wrapping_mul(radix) + u16::from(c)),
                     );
-                    *count = number * radix;
+                    *count = number * usize::from(radix);
                 }
-            }
-            if *count > data.rows() / 8 {
-                *count = compact(codes, *count, &mut self.renumber);
+                Some((previous, number)) => {
+                    self.wide.clear();
+                    let wide = previous.iter().zip(data.codes(v));
+                    self.wide.extend(wide.map(|(&s, &c)| u32::from(s) * radix as u32 + u32::from(c)));
+                    *count = compact(&mut self.wide, number * radix, &mut self.renumber);
+                    if *count > NARROW {
+                        return None;
+                    }
+                    codes.extend(self.wide.iter().map(|&c| c as u16));
+                }
             }
             self.set.push(v);
         }
+        Some(self.set.len().checked_sub(1).map_or(1, |last| self.levels[last].1))
     }
 
-    pub(crate) fn codes(&self) -> Option<&[u32]> {
+    /// The stratum of every row; `None` for the empty set.
+    pub(crate) fn codes(&self) -> Option<&[u16]> {
         self.set.len().checked_sub(1).map(|last| self.levels[last].0.as_slice())
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.set.len().checked_sub(1).map_or(1, |last| self.levels[last].1)
     }
 }
 
@@ -345,6 +400,8 @@ mod tests {
                 prop_assert!((result.statistic - want).abs() < 1e-8, "{} {}", result.statistic, want);
                 prop_assert_eq!(result.degrees_of_freedom, freedom as f64);
                 prop_assert_eq!(test.independent(x, y, z, 0.05, &mut scratch).unwrap(), result.p_value > 0.05);
+                let sorted = test.sum(&test.count_by_sorting(x, y, z), data.cardinalities()[x], data.cardinalities()[y], &mut Vec::new());
+                prop_assert!((sorted.0 - want).abs() < 1e-8 && sorted.1 == freedom);
             }
         }
     }

@@ -134,9 +134,8 @@ mod tests {
             (0..p).map(|_| StandardNormal.sample_iter(&mut rng).take(n).collect()).collect();
         for i in 1..p {
             let weight: f64 = rng.random_range(-1.0..1.0);
-            for r in 0..n {
-                columns[i][r] += weight * columns[i - 1][r];
-            }
+            let (before, after) = columns.split_at_mut(i);
+            after[0].iter_mut().zip(&before[i - 1]).for_each(|(v, u)| *v += weight * u);
         }
         Table::from_columns(columns).unwrap()
     }

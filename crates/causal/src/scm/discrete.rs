@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// The value of a variable from the values of its parents and of its exogenous variables, in the given orders.
 type Function = Arc<dyn Fn(&[usize], &[usize]) -> usize + Send + Sync>;
 
+/// "`event` would hold under `interventions`": two lists of `(variable, value)`.
+pub type Statement<'a> = (&'a [(usize, usize)], &'a [(usize, usize)]);
+
 /// One endogenous variable.
 #[derive(Clone)]
 pub struct DiscreteVariable {
@@ -174,11 +177,7 @@ impl DiscreteScm {
     ///
     /// # Errors
     /// [`Error::Data`] when the evidence has probability zero.
-    pub fn counterfactual(
-        &self,
-        statements: &[(&[(usize, usize)], &[(usize, usize)])],
-        evidence: &[(usize, usize)],
-    ) -> Result<f64> {
+    pub fn counterfactual(&self, statements: &[Statement], evidence: &[(usize, usize)]) -> Result<f64> {
         let holds = |values: &[usize], event: &[(usize, usize)]| {
             event.iter().all(|&(v, x)| values.get(v) == Some(&x))
         };

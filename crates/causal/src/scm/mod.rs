@@ -9,7 +9,7 @@ mod discrete;
 mod gumbel;
 
 pub use bounds::{Answer, Causation, causation_bounds, manski_bounds};
-pub use discrete::{DiscreteScm, DiscreteVariable};
+pub use discrete::{DiscreteScm, DiscreteVariable, Statement};
 pub use gumbel::gumbel_max_counterfactual;
 
 use crate::data::Table;
