@@ -17,6 +17,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod batch;
 pub mod circuit;
 pub mod error;
 pub mod gate;
@@ -25,6 +26,7 @@ pub mod noise;
 pub mod pauli;
 pub mod state_vector;
 
+pub use batch::Batch;
 pub use circuit::{Circuit, Instruction, Operation};
 pub use error::{Error, Result};
 pub use gate::{Activation, Angle, C64, Gate, Matrix2, Matrix4, Parameter, Pauli};
