@@ -24,6 +24,7 @@ pub mod gate;
 pub mod gradient;
 pub mod noise;
 pub mod pauli;
+pub mod qasm;
 pub mod state_vector;
 
 pub use batch::Batch;

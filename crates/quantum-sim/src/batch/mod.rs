@@ -33,7 +33,7 @@ use crate::circuit::Circuit;
 use crate::error::{Result, same_length};
 use crate::pauli::PauliSum;
 use crate::state_vector::StateVector;
-use crate::state_vector::kernel::LANES;
+use crate::state_vector::kernel::{Inlined, LANES};
 use compile::Program;
 use engine::{Observables, Uniform, Workspace};
 use rayon::prelude::*;
@@ -121,10 +121,10 @@ impl Batch {
             let samples = values.len() / width.max(1);
             let inputs = &inputs[task * chunk * program.inputs..][..samples * program.inputs];
             workspace.prepare(program, samples.div_ceil(LANES), kept);
-            arch.dispatch(
+            arch.dispatch(Inlined(
                 #[inline(always)]
                 || workspace.forward(program, uniform, observables, parameters, inputs, values),
-            );
+            ));
         };
         if tasks.len() > 1 && batch << program.qubits >= PARALLEL {
             let pieces = tasks.par_iter_mut().zip(values.par_chunks_mut(chunk * width.max(1)));
@@ -160,10 +160,10 @@ impl Batch {
             let samples = (weights.len() / width.max(1) - first).min(chunk);
             let inputs = &inputs[first * i..][..samples * i];
             let weights = &weights[first * width..][..samples * width];
-            arch.dispatch(
+            arch.dispatch(Inlined(
                 #[inline(always)]
                 || workspace.backward(program, uniform, observables, parameters, inputs, weights, by_input),
-            );
+            ));
         };
         if i == 0 {
             tasks.iter_mut().enumerate().for_each(|(k, workspace)| work(k, workspace, &mut []));

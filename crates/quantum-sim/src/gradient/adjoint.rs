@@ -10,7 +10,7 @@ use crate::error::{Result, same_length};
 use crate::gate::{Matrix2, Pauli, adjoint2, conjugate2};
 use crate::pauli::PauliSum;
 use crate::state_vector::StateVector;
-use crate::state_vector::kernel::{self, M2, M4, Masks};
+use crate::state_vector::kernel::{self, Inlined, M2, M4, Masks};
 use crate::state_vector::observable;
 use crate::state_vector::plan::{Bound, Factor, Fusion, Phase, Plan, Step};
 use crate::state_vector::tile::{Part, Task};
@@ -120,14 +120,14 @@ impl Adjoint {
         self.inputs.copy_from_slice(inputs);
         let (re, im) = self.psi.padded();
         let (observables, values) = (&self.observables, &mut self.values);
-        self.plan.arch.dispatch(
+        self.plan.arch.dispatch(Inlined(
             #[inline(always)]
             || {
                 for (value, observable) in values.iter_mut().zip(observables) {
                     *value = observable::sum_expectation(re, im, observable);
                 }
             },
-        );
+        ));
         Ok(&self.values)
     }
 
@@ -147,7 +147,7 @@ impl Adjoint {
         out_re.fill(0.0);
         out_im.fill(0.0);
         let observables = &self.observables;
-        self.plan.arch.dispatch(
+        self.plan.arch.dispatch(Inlined(
             #[inline(always)]
             || {
                 for (observable, v) in observables.iter().zip(weights).filter(|(_, v)| **v != 0.0) {
@@ -157,7 +157,7 @@ impl Adjoint {
                     }
                 }
             },
-        );
+        ));
         Ok(self.pull_back())
     }
 
@@ -208,34 +208,39 @@ impl Adjoint {
         let (arch, bound, wanted, sums) = (plan.arch, &plan.bound, &self.wanted, &mut self.sums);
         if plan.passes.is_empty() {
             let steps = &plan.steps;
-            arch.dispatch(
+            arch.dispatch(Inlined(
                 #[inline(always)]
-                || take_off(steps, bound, wanted, (re, im), (lre, lim), sums),
-            );
+                || take_off(steps, bound, wanted, (&mut *re, &mut *im), (&mut *lre, &mut *lim), sums),
+            ));
         } else {
             for pass in plan.passes.iter().rev() {
                 if pass.is_whole() {
                     let steps = &pass.steps;
-                    let (psi, lambda) = ((&mut *re, &mut *im), (&mut *lre, &mut *lim));
-                    arch.dispatch(
+                    arch.dispatch(Inlined(
                         #[inline(always)]
-                        || take_off(steps, bound, wanted, psi, lambda, sums),
-                    );
+                        || take_off(steps, bound, wanted, (&mut *re, &mut *im), (&mut *lre, &mut *lim), sums),
+                    ));
                     continue;
                 }
                 plan.scratch.prepare(2, sums.len());
                 let states = [Part::new(re, im), Part::new(lre, lim)];
                 let leaf = |parts: &mut [Vec<Part>; 2], top: usize, task: &mut Task| {
-                    arch.dispatch(
+                    arch.dispatch(Inlined(
                         #[inline(always)]
                         || {
-                            pass.tiles(parts, top, task, |tiles, sums| {
-                                if let [[re, im], [lre, lim], ..] = tiles {
-                                    take_off(&pass.steps, bound, wanted, (re, im), (lre, lim), sums);
-                                }
-                            });
+                            pass.tiles(
+                                parts,
+                                top,
+                                task,
+                                #[inline(always)]
+                                |tiles: &mut [[Vec<f64>; 2]], sums: &mut [f64]| {
+                                    if let [[re, im], [lre, lim], ..] = tiles {
+                                        take_off(&pass.steps, bound, wanted, (re, im), (lre, lim), sums);
+                                    }
+                                },
+                            );
                         },
-                    );
+                    ));
                 };
                 pass.share(states, &mut plan.scratch, &leaf);
                 plan.scratch.total(sums);

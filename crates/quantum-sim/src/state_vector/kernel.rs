@@ -7,6 +7,19 @@
 //!
 //! States of one or two qubits are padded with zeros to eight amplitudes, so that no kernel needs a special case.
 
+/// A closure for [`pulp::Arch::dispatch`] whose body really is compiled for the chosen instruction set: called through
+/// `FnMut` it is inlined, whereas through `FnOnce` a shim that is not marked inline would stand in between.
+pub(crate) struct Inlined<F>(pub(crate) F);
+
+impl<R, F: FnMut() -> R> pulp::NullaryFnOnce for Inlined<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn call(mut self) -> R {
+        (self.0)()
+    }
+}
+
 /// Eight doubles: one AVX-512 register, two AVX2 registers.
 pub(crate) type V = [f64; LANES];
 /// The width of [`V`].

@@ -15,6 +15,7 @@ use crate::circuit::{Circuit, Operation};
 use crate::error::{Error, Result, same_length};
 use crate::gate::C64;
 use crate::pauli::PauliSum;
+use kernel::Inlined;
 
 /// The largest state: 2³⁰ amplitudes take 16 GiB.
 pub const MAX_STATE_QUBITS: usize = 30;
@@ -191,10 +192,10 @@ impl StateVector {
     pub fn expectation(&self, observable: &PauliSum) -> Result<f64> {
         self.check_observable(observable)?;
         let (re, im) = self.padded();
-        Ok(pulp::Arch::new().dispatch(
+        Ok(pulp::Arch::new().dispatch(Inlined(
             #[inline(always)]
             || observable::sum_expectation(re, im, observable),
-        ))
+        )))
     }
 
     /// ⟨Z-string⟩ for all 2ⁿ masks z at once, by the Walsh–Hadamard transform of the probabilities (n 2ⁿ steps).
@@ -222,4 +223,4 @@ impl StateVector {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

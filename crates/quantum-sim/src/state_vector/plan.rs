@@ -5,7 +5,7 @@
 //! dense two-qubit gates absorb their neighbours into one 4×4 matrix; CNOT, CZ and SWAP stay what they are, because
 //! moving amplitudes is cheaper than multiplying them.
 
-use super::kernel::{self, M2, M4, Masks};
+use super::kernel::{self, Inlined, M2, M4, Masks};
 use super::tile::Pass;
 use super::{MAX_STATE_QUBITS, StateVector};
 use crate::circuit::{Circuit, Operation};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result, same_length};
 use crate::gate::{Angle, Gate, IDENTITY4, Matrix2, Matrix4, Pauli, kronecker, matmul2, matmul4};
 
 /// States of up to this many qubits are worked on as a whole, larger ones in tiles of this size that stay in cache.
-pub(crate) const TILE: usize = 12;
+pub(crate) const TILE: usize = 14;
 
 /// What a plan may fuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,10 +220,10 @@ impl Plan {
         let (arch, bound) = (self.arch, &self.bound);
         if self.passes.is_empty() {
             let steps = &self.steps;
-            return arch.dispatch(
+            return arch.dispatch(Inlined(
                 #[inline(always)]
                 || apply_steps(steps, bound, re, im),
-            );
+            ));
         }
         for pass in &self.passes {
             pass.forward(arch, bound, re, im, &mut self.scratch);
@@ -586,4 +586,12 @@ pub(crate) fn pauli_masks(paulis: &[Pauli], targets: &[usize]) -> Masks {
     }
     masks.power &= 3;
     masks
+}
+
+#[doc(hidden)]
+impl Plan {
+    #[allow(missing_docs)]
+    pub fn debug_passes(&self) -> String {
+        self.passes.iter().map(|p| p.debug()).collect()
+    }
 }

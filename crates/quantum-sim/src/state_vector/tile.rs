@@ -6,6 +6,7 @@
 //! trip through memory for dozens of gates. From [`PARALLEL`] qubits the tiles are shared out to Rayon's threads in a
 //! fixed division, so that the result does not depend on the number of threads.
 
+use super::kernel::Inlined;
 use super::plan::{Bound, Step, TILE, apply_steps};
 
 /// A tile's contiguous runs have 2^LOW amplitudes.
@@ -132,22 +133,28 @@ impl Pass {
         scratch: &mut Scratch,
     ) {
         if self.whole {
-            return arch.dispatch(
+            return arch.dispatch(Inlined(
                 #[inline(always)]
                 || apply_steps(&self.steps, bound, re, im),
-            );
+            ));
         }
         scratch.prepare(1, 0);
         self.share([Part { re, im }], scratch, &|parts: &mut [Vec<Part>; 1], top: usize, task: &mut Task| {
-            arch.dispatch(
+            arch.dispatch(Inlined(
                 #[inline(always)]
                 || {
-                    self.tiles(parts, top, task, |tiles, _| {
-                        let [re, im] = &mut tiles[0];
-                        apply_steps(&self.steps, bound, re, im);
-                    });
+                    self.tiles(
+                        parts,
+                        top,
+                        task,
+                        #[inline(always)]
+                        |tiles: &mut [[Vec<f64>; 2]], _: &mut [f64]| {
+                            let [re, im] = &mut tiles[0];
+                            apply_steps(&self.steps, bound, re, im);
+                        },
+                    );
                 },
-            );
+            ));
         });
     }
 
@@ -258,5 +265,11 @@ impl<'a> Part<'a> {
     /// A whole state.
     pub(crate) fn new(re: &'a mut [f64], im: &'a mut [f64]) -> Self {
         Self { re, im }
+    }
+}
+
+impl Pass {
+    pub(crate) fn debug(&self) -> String {
+        format!("low {} high {:?} steps {} whole {}\n", self.low, self.high, self.steps.len(), self.whole)
     }
 }
