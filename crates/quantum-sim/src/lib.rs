@@ -17,18 +17,26 @@
 //! # Ok(()) }
 //! ```
 
+pub mod algorithms;
 pub mod batch;
 pub mod circuit;
+pub mod conformance;
+pub mod density_matrix;
+pub mod draw;
+pub mod env;
 pub mod error;
 pub mod gate;
 pub mod gradient;
+pub mod mitigation;
 pub mod noise;
 pub mod pauli;
 pub mod qasm;
+pub mod stabilizer;
 pub mod state_vector;
 
 pub use batch::Batch;
 pub use circuit::{Circuit, Instruction, Operation};
+pub use density_matrix::DensityMatrix;
 pub use error::{Error, Result};
 pub use gate::{Activation, Angle, C64, Gate, Matrix2, Matrix4, Parameter, Pauli};
 pub use gradient::Adjoint;

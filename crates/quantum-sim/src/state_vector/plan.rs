@@ -587,11 +587,3 @@ pub(crate) fn pauli_masks(paulis: &[Pauli], targets: &[usize]) -> Masks {
     masks.power &= 3;
     masks
 }
-
-#[doc(hidden)]
-impl Plan {
-    #[allow(missing_docs)]
-    pub fn debug_passes(&self) -> String {
-        self.passes.iter().map(|p| p.debug()).collect()
-    }
-}

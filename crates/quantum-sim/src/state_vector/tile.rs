@@ -267,9 +267,3 @@ impl<'a> Part<'a> {
         Self { re, im }
     }
 }
-
-impl Pass {
-    pub(crate) fn debug(&self) -> String {
-        format!("low {} high {:?} steps {} whole {}\n", self.low, self.high, self.steps.len(), self.whole)
-    }
-}
