@@ -1,0 +1,109 @@
+//! The hot paths: forward, adjoint, the batched inner loop, tiles, stabiliser frames. `cargo bench -p quantum-sim`.
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use quantum_sim::{Activation, Adjoint, Batch, Circuit, Parameter, Plan, Result, StateVector};
+use rand::SeedableRng;
+use std::hint::black_box;
+
+fn rotate(c: &mut Circuit, p: &[Parameter]) -> Result<()> {
+    for q in 0..c.qubits() {
+        c.rx(q, p[3 * q])?.ry(q, p[3 * q + 1])?.rz(q, p[3 * q + 2])?;
+    }
+    Ok(())
+}
+
+/// Layers of RX RY RZ on every qubit and a ring of CNOTs.
+fn ring(qubits: usize, layers: usize) -> Result<Circuit> {
+    let mut c = Circuit::new(qubits)?;
+    for l in 0..layers {
+        let p = c.parameter_vector(&format!("p{l}"), 3 * qubits);
+        rotate(&mut c, &p)?;
+        (0..qubits).try_for_each(|q| c.cx(q, (q + 1) % qubits).map(|_| ()))?;
+    }
+    Ok(c)
+}
+
+/// The data re-uploading circuit of the TensorFlow Quantum tutorial.
+fn reuploading(qubits: usize, layers: usize) -> Result<Circuit> {
+    let mut c = Circuit::new(qubits)?;
+    for l in 0..=layers {
+        let p = c.parameter_vector(&format!("theta{l}"), 3 * qubits);
+        rotate(&mut c, &p)?;
+        if l < layers {
+            let w = c.parameter_vector(&format!("lambda{l}"), qubits);
+            (0..qubits).try_for_each(|q| c.cz(q, (q + 1) % qubits).map(|_| ()))?;
+            for (q, w) in w.into_iter().enumerate() {
+                let x = c.encode(q, Some(w), Activation::Tanh);
+                c.rx(q, x)?;
+            }
+        }
+    }
+    Ok(c)
+}
+
+fn angles(count: usize) -> Vec<f64> {
+    (0..count).map(|k| (0.7 * k as f64).sin() * 3.0).collect()
+}
+
+fn forward(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("forward, 10 layers");
+    group.sample_size(20);
+    for qubits in [4, 10, 16, 20, 22] {
+        let circuit = ring(qubits, 10).unwrap();
+        let parameters = angles(circuit.parameters());
+        let (mut plan, mut state) = (Plan::new(&circuit).unwrap(), StateVector::zero(qubits).unwrap());
+        group.bench_function(BenchmarkId::from_parameter(qubits), |b| {
+            b.iter(|| plan.run(black_box(&parameters), &[], &mut state).unwrap());
+        });
+    }
+}
+
+fn gradient(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("adjoint gradient, 10 layers");
+    group.sample_size(20);
+    for qubits in [4, 8, 12, 16] {
+        let circuit = ring(qubits, 10).unwrap();
+        let parameters = angles(circuit.parameters());
+        let mut adjoint = Adjoint::new(&circuit, vec!["Z0".parse().unwrap()]).unwrap();
+        group.bench_function(BenchmarkId::from_parameter(qubits), |b| {
+            b.iter(|| {
+                adjoint.forward(black_box(&parameters), &[]).unwrap();
+                black_box(adjoint.backward(&[1.0]).unwrap().parameters[0])
+            });
+        });
+    }
+}
+
+/// 64 inputs, 4 qubits, 5 layers, two observables: what a quantum agent does all day.
+fn inner_loop(criterion: &mut Criterion) {
+    let circuit = reuploading(4, 5).unwrap();
+    let observables = vec!["Z0 Z1".parse().unwrap(), "Z2 Z3".parse().unwrap()];
+    let mut batch = Batch::new(&circuit, observables).unwrap();
+    let (parameters, inputs) = (angles(circuit.parameters()), angles(256));
+    let (mut values, mut weights) = ([0.0; 128], [0.0; 128]);
+    let (mut by_parameter, mut by_input) = (vec![0.0; parameters.len()], vec![0.0; 256]);
+    let mut group = criterion.benchmark_group("64 inputs, 4 qubits, 5 layers");
+    group.bench_function("forward", |b| {
+        b.iter(|| batch.forward(black_box(&parameters), &inputs, &mut values).unwrap());
+    });
+    group.bench_function("forward and gradient", |b| {
+        b.iter(|| {
+            batch.forward(black_box(&parameters), &inputs, &mut values).unwrap();
+            for (k, (w, v)) in weights.iter_mut().zip(&values).enumerate() {
+                *w = 2.0 * (v - if k % 2 == 0 { 0.3 } else { 0.1 });
+            }
+            batch.backward(&weights, &mut by_parameter, &mut by_input).unwrap();
+        });
+    });
+}
+
+fn frames(criterion: &mut Criterion) {
+    let circuit = quantum_sim::stabilizer::surface_memory(5, 5, 0.005).unwrap();
+    let mut rng = rl_core::StreamRng::seed_from_u64(0);
+    criterion.bench_function("surface code d = 5, 1024 shots", |b| {
+        b.iter(|| quantum_sim::stabilizer::sample(black_box(&circuit), 1024, &mut rng).unwrap());
+    });
+}
+
+criterion_group!(benches, forward, gradient, inner_loop, frames);
+criterion_main!(benches);

@@ -1,0 +1,100 @@
+//! The work that `benches/peers/quantum` gives to the peers, timed here: one JSON line per case, the least time over many
+//! short blocks in milliseconds. `cargo bench -p quantum-sim --bench peer_work -- [threads]`
+
+use quantum_sim::{Activation, Adjoint, Batch, Circuit, Parameter, Plan, Result, StateVector};
+use std::time::Instant;
+
+/// The least time per call over blocks of at least 2 ms, for about half a second.
+fn least(mut f: impl FnMut()) -> f64 {
+    f();
+    let start = Instant::now();
+    f();
+    let calls = ((0.002 / start.elapsed().as_secs_f64()) as usize).max(1);
+    let (begin, mut least, mut blocks) = (Instant::now(), f64::MAX, 0);
+    while blocks < 3 || (begin.elapsed().as_secs_f64() < 0.5 && blocks < 400) {
+        let start = Instant::now();
+        (0..calls).for_each(|_| f());
+        least = least.min(start.elapsed().as_secs_f64() / calls as f64);
+        blocks += 1;
+    }
+    least * 1e3
+}
+
+fn rotate(c: &mut Circuit, p: &[Parameter]) -> Result<()> {
+    for q in 0..c.qubits() {
+        c.rx(q, p[3 * q])?.ry(q, p[3 * q + 1])?.rz(q, p[3 * q + 2])?;
+    }
+    Ok(())
+}
+
+fn ring(qubits: usize, layers: usize) -> Result<Circuit> {
+    let mut c = Circuit::new(qubits)?;
+    for l in 0..layers {
+        let p = c.parameter_vector(&format!("p{l}"), 3 * qubits);
+        rotate(&mut c, &p)?;
+        (0..qubits).try_for_each(|q| c.cx(q, (q + 1) % qubits).map(|_| ()))?;
+    }
+    Ok(c)
+}
+
+fn reuploading() -> Result<Circuit> {
+    let mut c = Circuit::new(4)?;
+    for l in 0..=5 {
+        let p = c.parameter_vector(&format!("theta{l}"), 12);
+        rotate(&mut c, &p)?;
+        if l < 5 {
+            let w = c.parameter_vector(&format!("lambda{l}"), 4);
+            (0..4).try_for_each(|q| c.cz(q, (q + 1) % 4).map(|_| ()))?;
+            for (q, w) in w.into_iter().enumerate() {
+                let x = c.encode(q, Some(w), Activation::Tanh);
+                c.rx(q, x)?;
+            }
+        }
+    }
+    Ok(c)
+}
+
+fn angles(count: usize) -> Vec<f64> {
+    (0..count).map(|k| (0.7 * k as f64).sin() * 3.0).collect()
+}
+
+fn report(work: &str, threads: usize, ms: f64) {
+    println!("{{\"area\":\"quantum\",\"work\":\"{work}\",\"threads\":{threads},\"ms\":{ms:.6}}}");
+}
+
+fn main() -> Result<()> {
+    let threads = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(1);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("the first pool");
+    let circuit = reuploading()?;
+    let mut batch = Batch::new(&circuit, vec!["Z0 Z1".parse()?, "Z2 Z3".parse()?])?;
+    let (p, x) = (angles(circuit.parameters()), angles(256));
+    let (mut values, mut weights, mut by_p, mut by_x) =
+        ([0.0; 128], [0.0; 128], vec![0.0; p.len()], [0.0; 256]);
+    report("inner loop forward", threads, least(|| batch.forward(&p, &x, &mut values).expect("lengths fit")));
+    let both = least(|| {
+        batch.forward(&p, &x, &mut values).expect("lengths fit");
+        for (k, (w, v)) in weights.iter_mut().zip(&values).enumerate() {
+            *w = 2.0 * (v - if k % 2 == 0 { 0.3 } else { 0.1 });
+        }
+        batch.backward(&weights, &mut by_p, &mut by_x).expect("lengths fit");
+    });
+    report("inner loop forward and gradient", threads, both);
+    for n in [4, 8, 12, 16] {
+        let circuit = ring(n, 10)?;
+        let p = angles(circuit.parameters());
+        let mut adjoint = Adjoint::new(&circuit, vec!["Z0".parse()?])?;
+        let ms = least(|| {
+            adjoint.forward(&p, &[]).expect("lengths fit");
+            adjoint.backward(&[1.0]).expect("lengths fit");
+        });
+        report(&format!("gradient n={n} L=10"), threads, ms);
+    }
+    for n in [4, 10, 16, 18, 20, 22] {
+        let circuit = ring(n, 10)?;
+        let p = angles(circuit.parameters());
+        let (mut plan, mut state) = (Plan::new(&circuit)?, StateVector::zero(n)?);
+        let ms = least(|| plan.run(&p, &[], &mut state).expect("lengths fit"));
+        report(&format!("forward n={n} L=10"), threads, ms);
+    }
+    Ok(())
+}
