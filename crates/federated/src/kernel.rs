@@ -76,8 +76,8 @@ fn sum_tile<F: Real>(vectors: &[&[F]], weights: &[f64], start: usize, sum: &mut 
             sum[j] += (wa * a[j].to_f64() + wb * b[j].to_f64()) + (wc * c[j].to_f64() + wd * d[j].to_f64());
         }
     }
-    for i in whole..vectors.len() {
-        let (w, x) = (weights[i], row(i));
+    for (i, &w) in weights.iter().enumerate().skip(whole) {
+        let x = row(i);
         for j in 0..width {
             sum[j] += w * x[j].to_f64();
         }

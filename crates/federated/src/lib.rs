@@ -17,6 +17,7 @@
 //! # Ok::<(), federated::Error>(())
 //! ```
 
+pub mod client;
 pub mod compression;
 pub mod conformance;
 mod error;
@@ -24,7 +25,9 @@ mod kernel;
 pub mod privacy;
 pub mod robust;
 pub mod secure_aggregation;
+pub mod simulation;
 pub mod strategy;
+pub mod transport;
 
 pub use error::{Error, Result};
 pub use kernel::{Real, norm};

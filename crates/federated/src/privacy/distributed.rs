@@ -120,7 +120,7 @@ impl DistributedNoise {
             c.rounding_bias,
             "in (0, 1)",
         )?;
-        check(dimension >= 1 && dimension <= 1 << 30, NAME, "dimension", dimension, "in 1..=2^30")?;
+        check((1..=1 << 30).contains(&dimension), NAME, "dimension", dimension, "in 1..=2^30")?;
         let variance = (c.noise_multiplier * c.clipping_norm * c.scale).powi(2) / c.fewest_survivors as f64;
         let noise = match c.noise {
             NoiseKind::DiscreteGaussian => Sampler::Gaussian(DiscreteGaussian::with_variance(variance)?),

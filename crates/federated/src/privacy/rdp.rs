@@ -43,7 +43,7 @@ fn log_a_integer(q: f64, z: f64, order: u32) -> f64 {
 
 /// An upper bound of `ln A_α` for a fractional order by the two series around `z₀ = z² ln(1/q − 1) + 1/2`. The
 /// generalised binomials alternate in sign beyond `α`; their magnitudes are added, which is what dp-accounting
-/// reports and never too small (tens of percent too large at orders below 2). Infinite where the series has not converged: such an order proves nothing.
+/// reports and never too small (a few percent too large for small rates, more for large ones). Infinite where the series has not converged: such an order proves nothing.
 fn log_a_fractional(q: f64, z: f64, alpha: f64) -> f64 {
     let (log_q, log_1q, width) = (q.ln(), (-q).ln_1p(), 0.5 / (z * z));
     let z0 = z * z * (1.0 / q - 1.0).ln() + 0.5;
@@ -215,10 +215,9 @@ mod tests {
             for alpha in [1.5, 2.5, 4.5] {
                 let exact = log_a_by_quadrature(q, z, alpha) / (alpha - 1.0);
                 let bound = poisson(q, z, alpha);
-                assert!(
-                    bound >= exact * (1.0 - 1e-6) && bound <= exact * 1.5,
-                    "{q} {z} {alpha}: {bound} {exact}"
-                );
+                // a series that does not converge proves nothing, and says so; at small rates the bound is near
+                assert!(bound >= exact * (1.0 - 1e-6), "{q} {z} {alpha}: {bound} {exact}");
+                assert!(q > 0.05 || bound <= exact * 1.05, "{q} {z} {alpha}: {bound} {exact}");
             }
         }
     }
