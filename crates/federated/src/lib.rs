@@ -21,7 +21,11 @@ pub mod client;
 pub mod compression;
 pub mod conformance;
 mod error;
+#[cfg(feature = "flower")]
+pub mod flower;
 mod kernel;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod privacy;
 pub mod robust;
 pub mod secure_aggregation;

@@ -24,6 +24,7 @@ pub mod graph;
 pub mod keys;
 pub mod mask;
 pub mod message;
+mod participant;
 pub mod quantise;
 mod server;
 pub mod shamir;
@@ -32,6 +33,7 @@ mod tests;
 pub(crate) mod vectors;
 
 pub use client::Client;
+pub use participant::Participant;
 pub use quantise::{Quantiser, QuantiserConfig};
 pub use server::{Aggregate, Server};
 
