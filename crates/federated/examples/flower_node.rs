@@ -63,8 +63,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &mut transport,
         |task| {
             eprintln!("task {}", task.kind);
-            while hang {
-                std::thread::sleep(Duration::from_secs(1));
+            if hang {
+                loop {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
             }
             last_task.set(Instant::now());
             served.set(true);

@@ -123,6 +123,9 @@ pub trait Compressor: Send + Sync {
     ) -> Result<Compressed>;
 }
 
+/// A client's number, its virtual time, and its reply with the bytes it took.
+type Outcome = (usize, f64, Result<(Reply, u64)>);
+
 /// Clients, parameters and a strategy.
 pub struct Simulation<C, S> {
     config: SimulationConfig,
@@ -188,7 +191,7 @@ impl<C: Client, S: Strategy> Simulation<C, S> {
     /// Plays one round. Failures of clients and refusals of the strategy are in the report, not errors.
     ///
     /// # Errors
-    /// None at present beyond a client index that does not exist, which cannot happen.
+    /// Reserved: no engine error ends a simulation today.
     pub fn step(&mut self) -> Result<RoundReport> {
         let seeds = SeedStream::new(self.config.seed);
         let instruction = self.strategy.instruction(self.round);
@@ -199,7 +202,7 @@ impl<C: Client, S: Strategy> Simulation<C, S> {
         chosen.iter().for_each(|&i| is_chosen[i] = true);
 
         let (config, global, compressor) = (&self.config, &self.global, self.compressor.as_deref());
-        let outcomes: Vec<(usize, f64, Result<(Reply, u64)>)> = self
+        let outcomes: Vec<Outcome> = self
             .clients
             .par_iter_mut()
             .enumerate()

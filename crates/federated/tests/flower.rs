@@ -4,6 +4,7 @@
 //! `FLOWER_VENV=$PWD/v cargo test -p federated --features flower --test flower`. Without it every test here says that it
 //! is skipped.
 #![cfg(feature = "flower")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // helpers are test code too
 
 use federated::flower::{FlowerConfig, FlowerTransport, NodeKey};
 use federated::transport::{Answer, Setting, Task, Transport};

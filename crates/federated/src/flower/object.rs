@@ -16,6 +16,9 @@ const CHUNK: usize = 5_242_880;
 const MOST_DEPTH: usize = 16;
 const MOST_OBJECTS: usize = 100_000;
 
+/// Arrays and settings of a task.
+pub(super) type Content = (Vec<NamedArray>, Vec<(String, Setting)>);
+
 /// Objects by name.
 pub(super) type Objects = HashMap<String, Vec<u8>>;
 
@@ -169,10 +172,7 @@ fn to_setting(scalar: Scalar) -> Setting {
 }
 
 /// Arrays and settings of all records under the message object `root`.
-pub(super) fn read_content(
-    objects: &Objects,
-    root: &str,
-) -> Result<(Vec<NamedArray>, Vec<(String, Setting)>)> {
+pub(super) fn read_content(objects: &Objects, root: &str) -> Result<Content> {
     let get = |id: &str| {
         objects.get(id).map(Vec::as_slice).ok_or_else(|| malformed(format!("object {id} is missing")))
     };
