@@ -1,0 +1,289 @@
+//! The hot loops over `clients × parameters`: weighted sums, sorting of columns, pairwise distances.
+//!
+//! All of them walk the parameters in tiles that stay in the first-level cache, so that every update is read
+//! from memory once. Sums are taken in f64 in a fixed order; tiles are spread over rayon's pool without any
+//! effect on the result. Each kernel has a slow, obvious twin in the tests.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+/// f32 or f64: what a parameter may be.
+pub trait Real: Copy + Default + PartialOrd + Send + Sync + std::fmt::Debug + 'static {
+    /// Positive infinity: where a NaN is sorted to.
+    const INFINITY: Self;
+    /// Exact widening.
+    fn to_f64(self) -> f64;
+    /// Rounding to nearest.
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Real for f32 {
+    const INFINITY: Self = f32::INFINITY;
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Real for f64 {
+    const INFINITY: Self = f64::INFINITY;
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
+
+/// Parameters per tile of a sum: 8 KiB of f64 accumulators.
+const TILE: usize = 1024;
+/// Parameters per piece of work handed to the pool.
+const PIECE: usize = 16 * TILE;
+/// Columns sorted at once: one row of f32 fills four AVX registers.
+const LANES: usize = 32;
+
+/// `out_j = Σ_i w_i · x_ij`, accumulated in f64. `vectors: [N][D]`, `weights: [N]`, `out: [D]`; lengths agree.
+pub(crate) fn weighted_sum<F: Real>(vectors: &[&[F]], weights: &[f64], out: &mut [F]) {
+    let arch = Arch::new();
+    out.par_chunks_mut(PIECE).enumerate().for_each(|(piece, out)| {
+        let mut sum = [0.0f64; TILE];
+        for (tile, out) in out.chunks_mut(TILE).enumerate() {
+            let start = piece * PIECE + tile * TILE;
+            let sum = &mut sum[..out.len()];
+            arch.dispatch(|| sum_tile(vectors, weights, start, sum));
+            out.iter_mut().zip(sum.iter()).for_each(|(o, s)| *o = F::from_f64(*s));
+        }
+    });
+}
+
+/// One tile of [`weighted_sum`], four clients per pass so that the accumulators are touched a quarter as often.
+#[inline(always)]
+fn sum_tile<F: Real>(vectors: &[&[F]], weights: &[f64], start: usize, sum: &mut [f64]) {
+    let width = sum.len();
+    sum.fill(0.0);
+    let row = |i: usize| &vectors[i][start..start + width];
+    let whole = vectors.len() / 4 * 4;
+    for i in (0..whole).step_by(4) {
+        let (a, b, c, d) = (row(i), row(i + 1), row(i + 2), row(i + 3));
+        let [wa, wb, wc, wd] = [weights[i], weights[i + 1], weights[i + 2], weights[i + 3]];
+        for j in 0..width {
+            sum[j] += (wa * a[j].to_f64() + wb * b[j].to_f64()) + (wc * c[j].to_f64() + wd * d[j].to_f64());
+        }
+    }
+    for (i, &w) in weights.iter().enumerate().skip(whole) {
+        let x = row(i);
+        for j in 0..width {
+            sum[j] += w * x[j].to_f64();
+        }
+    }
+}
+
+/// Sorts every column of `vectors: [N][D]` and hands `reduce` blocks of sorted rows `[N][LANES]` (row-major,
+/// ascending down the rows) with the slice of `out` they belong to. A NaN counts as +∞, so that a client cannot
+/// spoil the order.
+pub(crate) fn reduce_sorted<F: Real>(
+    vectors: &[&[F]],
+    out: &mut [F],
+    reduce: impl Fn(&[[F; LANES]], &mut [F]) + Sync,
+) {
+    let network = sorting_network(vectors.len());
+    let arch = Arch::new();
+    out.par_chunks_mut(PIECE).enumerate().for_each(|(piece, out)| {
+        let mut rows = vec![[F::default(); LANES]; vectors.len()];
+        for (block, out) in out.chunks_mut(LANES).enumerate() {
+            let start = piece * PIECE + block * LANES;
+            for (row, vector) in rows.iter_mut().zip(vectors) {
+                for (slot, &value) in row.iter_mut().zip(&vector[start..start + out.len()]) {
+                    *slot = if value.partial_cmp(&value).is_some() { value } else { F::INFINITY };
+                }
+            }
+            arch.dispatch(|| {
+                sort_rows(&mut rows, &network);
+                reduce(&rows, out);
+            });
+        }
+    });
+}
+
+/// Applies the comparators to whole rows: every lane is sorted independently, without branches.
+#[inline(always)]
+fn sort_rows<F: Real>(rows: &mut [[F; LANES]], network: &[(u32, u32)]) {
+    for &(low, high) in network {
+        let (a, b) = (rows[low as usize], rows[high as usize]);
+        let (mut least, mut most) = (a, b);
+        for lane in 0..LANES {
+            least[lane] = if b[lane] < a[lane] { b[lane] } else { a[lane] };
+            most[lane] = if b[lane] < a[lane] { a[lane] } else { b[lane] };
+        }
+        rows[low as usize] = least;
+        rows[high as usize] = most;
+    }
+}
+
+/// Batcher's odd-even merge sort for any `n`: comparators `(low, high)`, about `n log²n / 4` of them.
+fn sorting_network(n: usize) -> Vec<(u32, u32)> {
+    let mut network = Vec::new();
+    let mut p = 1;
+    while p < n {
+        let mut k = p;
+        while k >= 1 {
+            for j in (k % p..n.saturating_sub(k)).step_by(2 * k) {
+                for i in j..(j + k).min(n - k) {
+                    if i / (2 * p) == (i + k) / (2 * p) {
+                        network.push((i as u32, (i + k) as u32));
+                    }
+                }
+            }
+            k /= 2;
+        }
+        p *= 2;
+    }
+    network
+}
+
+/// Squared Euclidean distances of all pairs, `[N · N]` row-major with a zero diagonal. Differences are squared in
+/// the precision of the parameters and summed over tiles in f64.
+pub(crate) fn squared_distances<F: Real>(vectors: &[&[F]]) -> Vec<f64> {
+    let n = vectors.len();
+    let dimension = vectors.first().map_or(0, |v| v.len());
+    let arch = Arch::new();
+    // a fixed number of pieces, added in order: the same bits for every number of threads
+    let pieces: Vec<Vec<f64>> = (0..dimension.div_ceil(PIECE))
+        .into_par_iter()
+        .map(|piece| {
+            let mut sums = vec![0.0; n * n];
+            let end = dimension.min((piece + 1) * PIECE);
+            for start in (piece * PIECE..end).step_by(TILE) {
+                let stop = end.min(start + TILE);
+                arch.dispatch(|| distance_tile(vectors, start, stop, &mut sums));
+            }
+            sums
+        })
+        .collect();
+    let mut distances = vec![0.0; n * n];
+    for sums in pieces {
+        distances.iter_mut().zip(sums).for_each(|(d, s)| *d += s);
+    }
+    for i in 0..n {
+        for j in 0..i {
+            distances[i * n + j] = distances[j * n + i];
+        }
+    }
+    distances
+}
+
+#[inline(always)]
+fn distance_tile<F: Real>(vectors: &[&[F]], start: usize, stop: usize, sums: &mut [f64]) {
+    let n = vectors.len();
+    for i in 0..n {
+        let a = &vectors[i][start..stop];
+        for j in i + 1..n {
+            sums[i * n + j] += squared_distance(a, &vectors[j][start..stop]);
+        }
+    }
+}
+
+/// `Σ (a − b)²` in eight independent f64 sums, which the compiler keeps in registers.
+#[inline(always)]
+fn squared_distance<F: Real>(a: &[F], b: &[F]) -> f64 {
+    let mut lanes = [0.0f64; 16];
+    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest: f64 =
+        a.remainder().iter().zip(b.remainder()).map(|(x, y)| square(x.to_f64() - y.to_f64())).sum();
+    for (x, y) in a.zip(b) {
+        for lane in 0..16 {
+            lanes[lane] += square(x[lane].to_f64() - y[lane].to_f64());
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
+#[inline(always)]
+fn square(x: f64) -> f64 {
+    x * x
+}
+
+/// `‖a‖₂`, summed in f64.
+pub fn norm<F: Real>(a: &[F]) -> f64 {
+    a.iter().map(|x| square(x.to_f64())).sum::<f64>().sqrt()
+}
+
+/// `‖a − b‖₂`; the shorter length counts.
+pub(crate) fn distance<F: Real>(a: &[F], b: &[F]) -> f64 {
+    let length = a.len().min(b.len());
+    Arch::new().dispatch(|| squared_distance(&a[..length], &b[..length])).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::RngExt;
+
+    fn draw(n: usize, d: usize, seed: u64) -> Vec<Vec<f32>> {
+        let mut rng = rl_core::seed::SeedStream::new(seed).stream("kernel", 0);
+        (0..n).map(|_| (0..d).map(|_| rng.random_range(-1.0..1.0)).collect()).collect()
+    }
+
+    fn refs(v: &[Vec<f32>]) -> Vec<&[f32]> {
+        v.iter().map(|x| x.as_slice()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn a_network_sorts_every_column(n in 1usize..70, d in 1usize..100, seed in any::<u64>()) {
+            let v = draw(n, d, seed);
+            for rank in [0, n / 2, n - 1] {
+                let mut out = vec![0.0; d];
+                reduce_sorted(&refs(&v), &mut out, |rows, out| {
+                    out.iter_mut().zip(rows[rank]).for_each(|(o, r)| *o = r)
+                });
+                for j in 0..d {
+                    let mut column: Vec<f32> = v.iter().map(|x| x[j]).collect();
+                    column.sort_by(f32::total_cmp);
+                    prop_assert_eq!(out[j], column[rank]);
+                }
+            }
+        }
+
+        #[test]
+        fn sums_and_distances_equal_the_plain_loops(n in 1usize..9, d in 1usize..3000, seed in any::<u64>()) {
+            let v = draw(n, d, seed);
+            let weights: Vec<f64> = (0..n).map(|i| 0.3 + i as f64).collect();
+            let mut out = vec![0.0f32; d];
+            weighted_sum(&refs(&v), &weights, &mut out);
+            for j in 0..d {
+                let plain: f64 = (0..n).map(|i| weights[i] * f64::from(v[i][j])).sum();
+                prop_assert!((f64::from(out[j]) - plain).abs() < 1e-5);
+            }
+            let distances = squared_distances(&refs(&v));
+            for i in 0..n {
+                for j in 0..n {
+                    let plain: f64 = v[i].iter().zip(&v[j]).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+                    prop_assert!((distances[i * n + j] - plain).abs() <= 1e-9 * plain.max(1.0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_and_tiles_meet_without_a_gap() {
+        let d = 2 * PIECE + TILE + 5;
+        let v = draw(3, d, 1);
+        let mut out = vec![0.0f32; d];
+        weighted_sum(&refs(&v), &[1.0, 0.0, 0.0], &mut out);
+        assert_eq!(out, v[0]);
+        reduce_sorted(&refs(&v[..1]), &mut out, |rows, out| {
+            out.iter_mut().zip(rows[0]).for_each(|(o, r)| *o = r)
+        });
+        assert_eq!(out, v[0]);
+    }
+}
