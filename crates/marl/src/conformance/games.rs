@@ -7,8 +7,13 @@ use crate::games::poker::{Kuhn, Leduc};
 use crate::games::regret::RegretMatching;
 use crate::games::stochastic::ZeroSumStochastic;
 use crate::games::{cfr::Cfr, nash, nash_conv, pareto_set, payoffs, stackelberg};
+use crate::measures::{additive_fit, counterfactual_advantages};
+use crate::population::alpha_rank::alpha_rank;
+use crate::population::nash_averaging::nash_average;
+use crate::population::psro::{MatrixOracle, MetaSolver, Psro};
 use nalgebra::{DMatrix, DVector};
 use rl_core::conformance::{Checker, get};
+use rl_core::returns::{Steps, gae};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -32,7 +37,20 @@ pub(super) fn check(data: &Value, checker: &mut Checker) -> Outcome {
     fictitious(section(data, fp)?, data, checker)?;
     matching(section(data, "regret_matching_full_info_simultaneous")?, data, checker)?;
     sequential(section(data, "sequential")?, checker)?;
-    stochastic(section(data, "zero_sum_stochastic_game")?, checker)
+    stochastic(section(data, "zero_sum_stochastic_game")?, checker)?;
+    oracles(section(data, "double_oracle_start_action0_both_add")?, data, checker)?;
+    alpha_ranks(section(data, "alpharank")?, checker)?;
+    let averaging = section(data, "nash_averaging")?;
+    let rated = nash_average(&matrix(averaging, "A")?).map_err(text)?;
+    checker.close_slice(
+        "Nash average",
+        rated.mixture.as_slice(),
+        &get::<Vec<f64>>(averaging, "maxent_nash")?,
+        TOLERANCE,
+    );
+    checker.close_slice("skill", rated.skill.as_slice(), &get::<Vec<f64>>(averaging, "skill")?, TOLERANCE);
+    toys(section(data, "ctde_toys")?, checker)?;
+    estimators(data, checker)
 }
 
 fn section<'a>(data: &'a Value, key: &str) -> Result<&'a Value, String> {
@@ -309,5 +327,103 @@ fn stochastic(data: &Value, checker: &mut Checker) -> Outcome {
     for (s, stage) in solution.stages.iter().enumerate() {
         checker.close(&format!("stage {s}"), stage.value, solution.values[s], TOLERANCE);
     }
+    Ok(())
+}
+
+fn oracles(data: &Value, all: &Value, checker: &mut Checker) -> Outcome {
+    for (name, rounds) in object(data, "double oracle")? {
+        let rounds = rounds.as_array().ok_or("the rounds are no array")?;
+        let mut run = Psro::new(MatrixOracle(named(all, name)?), MetaSolver::Nash).map_err(text)?;
+        for (k, want) in rounds.iter().enumerate() {
+            let what = format!("double oracle {name} round {k}");
+            let sorted = |policies: &[usize]| {
+                let mut sorted = policies.to_vec();
+                sorted.sort_unstable();
+                sorted
+            };
+            let (rows, columns) = run.policies();
+            checker.exact(&what, [sorted(rows), sorted(columns)], [get(want, "I")?, get(want, "J")?]);
+            let round = run.round().map_err(text)?;
+            checker.close(&what, round.value, get(want, "meta_value")?, TOLERANCE);
+            checker.close(&what, round.nash_conv, get(want, "nashconv")?, TOLERANCE);
+        }
+    }
+    Ok(())
+}
+
+fn alpha_ranks(data: &Value, checker: &mut Checker) -> Outcome {
+    for (name, case) in object(data, "alpha-rank")? {
+        let (a, b) = (matrix(case, "A")?, matrix(case, "B")?);
+        for (alpha, want) in object(section(case, "pi")?, "pi")? {
+            let what = format!("alpha-rank {name} at {alpha}");
+            let mass = alpha_rank(&a, &b, alpha.parse().map_err(text)?, get(case, "m")?).map_err(text)?;
+            match want.as_array() {
+                Some(_) => checker.close_slice(
+                    &what,
+                    &mass,
+                    &get::<Vec<f64>>(section(case, "pi")?, alpha)?,
+                    TOLERANCE,
+                ),
+                // The other computation found no unique answer; a distribution is all that can be asked for.
+                None => checker.close(&what, mass.iter().sum(), 1.0, TOLERANCE),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What value decomposition can represent: the additive least-squares fits, and the optimum of the two-step game.
+fn toys(data: &Value, checker: &mut Checker) -> Outcome {
+    for (name, toy) in object(data, "toys")? {
+        let pairs =
+            [("payoff", "vdn_uniform_least_squares_Qtot"), ("payoff_2B", "vdn_uniform_least_squares_2B")];
+        for (payoff, fit) in
+            pairs.iter().filter(|(payoff, fit)| toy.get(payoff).is_some() && toy.get(fit).is_some())
+        {
+            let (got, want) = (additive_fit(&matrix(toy, payoff)?), matrix(toy, fit)?);
+            checker.close_slice(&format!("additive fit {name}"), got.as_slice(), want.as_slice(), TOLERANCE);
+        }
+        if let Ok(optimal) = get::<f64>(toy, "optimal") {
+            checker.close(&format!("optimum {name}"), matrix(toy, "payoff")?.max(), optimal, TOLERANCE);
+        }
+        if let Ok(optimal) = get::<f64>(toy, "optimal_return") {
+            let best = matrix(toy, "payoff_2A")?.max().max(matrix(toy, "payoff_2B")?.max());
+            checker.close(&format!("optimum {name}"), best, optimal, TOLERANCE);
+        }
+    }
+    Ok(())
+}
+
+fn estimators(data: &Value, checker: &mut Checker) -> Outcome {
+    let coma = section(data, "coma_advantage")?;
+    let (policy, q): (Vec<f64>, Vec<f64>) = (get(coma, "pi")?, get(coma, "q")?);
+    let advantages = counterfactual_advantages(&policy, &q);
+    checker.close_slice(
+        "counterfactual advantages",
+        &advantages,
+        &get::<Vec<f64>>(coma, "advantages")?,
+        TOLERANCE,
+    );
+    checker.close("counterfactual baseline", q[0] - advantages[0], get(coma, "baseline")?, TOLERANCE);
+    let case = section(data, "gae")?;
+    let (rewards, values): (Vec<f64>, Vec<f64>) = (get(case, "r")?, get(case, "v")?);
+    let (gamma, lambda): (f64, f64) = (get(case, "gamma")?, get(case, "lam")?);
+    let (flags, n) = (vec![false; rewards.len()], rewards.len());
+    if values.len() != n + 1 {
+        return Err("gae: one value more than rewards is needed".into());
+    }
+    let steps = Steps {
+        batch: 1,
+        rewards: &rewards,
+        next_values: &values[1..],
+        terminated: &flags,
+        truncated: &flags,
+    };
+    let advantages = gae(&steps, &values[..n], gamma, lambda).map_err(text)?;
+    checker.close_slice("gae", &advantages, &get::<Vec<f64>>(case, "adv")?, TOLERANCE);
+    let returns: Vec<f64> = advantages.iter().zip(&values).map(|(a, v)| a + v).collect();
+    checker.close_slice("gae returns", &returns, &get::<Vec<f64>>(case, "returns")?, TOLERANCE);
+    // The λ-return is the value plus the advantage (Schulman et al. 2016, section 3).
+    checker.close_slice("TD(λ) targets", &returns, &get::<Vec<f64>>(case, "td_lambda_targets")?, TOLERANCE);
     Ok(())
 }

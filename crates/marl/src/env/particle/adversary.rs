@@ -2,8 +2,9 @@
 //! r_adv = −d(adv, goal) (`OpenAi2017`: −d²), r_good = −min_good d(good, goal) + d(adv, goal).
 
 use super::Flavor;
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, World, least, norm};
+use rl_core::returns::Real;
 
 pub(super) fn cast(good: usize) -> Cast {
     let agent = Body::agent(0.15).colliding(false);

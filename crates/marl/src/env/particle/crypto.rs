@@ -3,8 +3,9 @@
 //! With m the message an agent last sent (its guess) and |·|² the squared distance to the goal's code:
 //! r_eve = −|m_eve|², r_bob = r_alice = |m_eve|² − |m_bob|², each term only once that agent has said something.
 
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, Lanes, World};
+use rl_core::returns::Real;
 
 const EVE: usize = 0;
 const BOB: usize = 1;

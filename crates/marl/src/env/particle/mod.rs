@@ -26,12 +26,12 @@ mod world;
 mod world_comm;
 
 pub use batch::ParticleBatch;
-pub use row::Real;
 pub use world::{Body, DT};
 
 use super::{Action, ActionSpace, AgentId, AgentSpec, Layout, MultiAgentEnv, Outcome};
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
+use rl_core::returns::Real;
 use row::Row;
 use serde::{Deserialize, Serialize};
 use world::{Cast, Lanes, World};
@@ -324,7 +324,7 @@ impl Rules {
         let body = &self.cast.bodies[agent];
         let mpe2 = self.config.flavor == Flavor::Mpe2;
         let value = |k: usize| {
-            let x = action.get(k).map_or(0.0, |x| x.to_f64());
+            let x = action.get(k).map_or(0.0, |x| x.wide());
             if mpe2 { x.clamp(0.0, 1.0) } else { x }
         };
         if body.movable {

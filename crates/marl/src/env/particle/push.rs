@@ -1,8 +1,9 @@
 //! `simple_push`: agent 1 wants to be at its goal, agent 0, the adversary, wants to be there instead and is told
 //! nothing. r_good = −d(good, goal), r_adv = d(good, goal) − d(adv, goal).
 
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, World, norm};
+use rl_core::returns::Real;
 
 pub(super) fn cast() -> Cast {
     Cast::new(vec![Body::agent(0.05); 2], vec![Body::landmark(0.05); 2], 2)

@@ -3,9 +3,10 @@
 //! `Mpe2`: localᵢ = −|p_other − goalᵢ|, rᵢ = ρ·localᵢ + (1 − ρ)·mean(local). `OpenAi2017`: the sum of the squared
 //! distances, negative, for both.
 
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, World, difference, norm, square};
 use super::{Flavor, share};
+use rl_core::returns::Real;
 
 pub(super) fn cast() -> Cast {
     Cast::new(vec![Body::agent(0.05).colliding(false).speaking(); 2], vec![Body::landmark(0.05); 3], 10)

@@ -1,32 +1,7 @@
 //! Writes observations of `L` copies side by side, in any float type, without allocating.
 
 use super::world::{Lanes, Point};
-
-/// A float that an observation can be written in: `f32` for networks, `f64` for comparisons.
-pub trait Real: Copy {
-    /// Rounds to this type.
-    fn of(value: f64) -> Self;
-    /// The number in double precision.
-    fn to_f64(self) -> f64;
-}
-
-impl Real for f32 {
-    fn of(value: f64) -> Self {
-        value as Self
-    }
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Real for f64 {
-    fn of(value: f64) -> Self {
-        value
-    }
-    fn to_f64(self) -> f64 {
-        self
-    }
-}
+use rl_core::returns::Real;
 
 /// A cursor over the rows of `L` copies; what does not fit is counted and dropped.
 pub(crate) struct Row<'a, T, const L: usize> {
@@ -44,7 +19,7 @@ impl<'a, T: Real, const L: usize> Row<'a, T, L> {
     pub(crate) fn push(&mut self, value: &Lanes<L>) {
         for (l, &v) in value.iter().enumerate() {
             if let Some(cell) = self.out.get_mut(l * self.stride + self.at) {
-                *cell = T::of(v);
+                *cell = T::narrow(v);
             }
         }
         self.at += 1;

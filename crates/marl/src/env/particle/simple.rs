@@ -1,7 +1,8 @@
 //! `simple`: one agent, one landmark. Reward −|p − landmark|².
 
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, World, square};
+use rl_core::returns::Real;
 
 pub(super) fn cast() -> Cast {
     Cast::new(vec![Body::agent(0.05).colliding(false)], vec![Body::landmark(0.05)], 0)

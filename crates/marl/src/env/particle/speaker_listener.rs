@@ -1,9 +1,10 @@
 //! `simple_speaker_listener`: the speaker sees the goal's colour and cannot move, the listener moves and sees only
 //! the message. Both get −|p_listener − goal|² (`OpenAi2017`: the sum over the two).
 
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, World, square};
 use super::{Flavor, share};
+use rl_core::returns::Real;
 
 pub(super) fn cast() -> Cast {
     let speaker = Body::agent(0.075).colliding(false).fixed().speaking();

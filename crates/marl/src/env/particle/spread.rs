@@ -4,9 +4,10 @@
 //! `OpenAi2017`: everyone gets Σᵢ (−Σ_l min_j |p_j − l| − #{j touching i}), where j = i counts: a constant −N² per
 //! step that published tables carry along.
 
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, World, add, least};
 use super::{Flavor, share};
+use rl_core::returns::Real;
 
 pub(super) fn cast(n: usize) -> Cast {
     Cast::new(vec![Body::agent(0.15); n], vec![Body::landmark(0.05); n], 2)

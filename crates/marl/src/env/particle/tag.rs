@@ -2,8 +2,9 @@
 //! r_good = −10 per adversary touching it − Σ_axis boundary(|p|); r_adv = +10 per touching (good, adversary) pair,
 //! the same for every adversary.
 
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, World, add, boundary};
+use rl_core::returns::Real;
 
 pub(super) fn cast(good: usize, adversaries: usize, obstacles: usize) -> Cast {
     let chasers = vec![Body::agent(0.075).fast(3.0, 1.0); adversaries];

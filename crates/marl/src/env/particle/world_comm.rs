@@ -4,8 +4,9 @@
 //! r_good = −5 per adversary touching it − 2 Σ_axis boundary(|p|) + 2 per food touched − 0.05 min d(food);
 //! r_adv = −0.1 min d(good) + 5 per touching (good, adversary) pair.
 
-use super::row::{Real, Row};
+use super::row::Row;
 use super::world::{Body, Cast, World, add, boundary, least};
+use rl_core::returns::Real;
 
 /// How many of each there are; landmarks stand in the order obstacles, food, forests.
 #[derive(Clone, Copy, Debug)]
