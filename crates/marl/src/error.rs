@@ -70,6 +70,10 @@ pub enum Error {
     /// An error of `rl-core`.
     #[error(transparent)]
     Core(#[from] rl_core::Error),
+    /// The tensor library.
+    #[cfg(feature = "learning")]
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
 }
 
 impl Error {

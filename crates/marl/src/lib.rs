@@ -7,6 +7,8 @@
 //! - [`population`]: leagues, response oracles, meta-games, Elo, α-rank, cross-play, diversity.
 //! - [`tabular`]: coordination learners and the independent learners they are compared with.
 //! - [`measures`]: returns per team, dispersion, fairness, collisions, coverage, information.
+//! - [`trainer`]: the loop of all deep learners; [`sharing`], [`joint_replay`] and `gumbel` are what they have in common.
+//! - `maddpg`: MADDPG and MATD3.
 //!
 //! Everything is seeded by its caller, prints nothing and never panics on its input.
 
@@ -14,8 +16,15 @@ pub mod conformance;
 pub mod env;
 mod error;
 pub mod games;
+#[cfg(feature = "learning")]
+pub mod gumbel;
+pub mod joint_replay;
+#[cfg(feature = "learning")]
+pub mod maddpg;
 pub mod measures;
 pub mod population;
+pub mod sharing;
 pub mod tabular;
+pub mod trainer;
 
 pub use error::{Error, Result};

@@ -278,10 +278,7 @@ mod tests {
         for seed in 0..episodes {
             env.reset(seed);
             while env.agents().next().is_some() {
-                let mut actions = [[0.0; 2]; 3];
-                for i in 0..3 {
-                    actions[i] = policy(env.observation(AgentId(i)).unwrap(), &mut rng);
-                }
+                let actions = [0, 1, 2].map(|i| policy(env.observation(AgentId(i)).unwrap(), &mut rng));
                 let live = env.env().live().to_vec();
                 let joint: Vec<_> =
                     (0..3).map(|i| live[i].then_some(Action::Continuous(&actions[i]))).collect();
