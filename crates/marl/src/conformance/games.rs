@@ -13,6 +13,7 @@ use crate::population::nash_averaging::nash_average;
 use crate::population::psro::{MatrixOracle, MetaSolver, Psro};
 use nalgebra::{DMatrix, DVector};
 use rl_core::conformance::{Checker, get};
+use rl_core::experiment::stats;
 use rl_core::returns::{Steps, gae};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub(super) fn check(data: &Value, checker: &mut Checker) -> Outcome {
     );
     checker.close_slice("skill", rated.skill.as_slice(), &get::<Vec<f64>>(averaging, "skill")?, TOLERANCE);
     toys(section(data, "ctde_toys")?, checker)?;
+    statistics(section(data, "eval_statistics")?, checker)?;
     estimators(data, checker)
 }
 
@@ -390,6 +392,41 @@ fn toys(data: &Value, checker: &mut Checker) -> Outcome {
             let best = matrix(toy, "payoff_2A")?.max().max(matrix(toy, "payoff_2B")?.max());
             checker.close(&format!("optimum {name}"), best, optimal, TOLERANCE);
         }
+    }
+    Ok(())
+}
+
+fn statistics(data: &Value, checker: &mut Checker) -> Outcome {
+    let columns = |key: &str| -> Result<Vec<Vec<f64>>, String> {
+        let runs: Vec<Vec<f64>> = get(data, key)?;
+        let tasks = runs.first().map_or(0, Vec::len);
+        Ok((0..tasks)
+            .map(|t| runs.iter().map(|run| run.get(t).copied().unwrap_or(f64::NAN)).collect())
+            .collect())
+    };
+    let (x, y) = (columns("scores_runs_x_tasks_X")?, columns("Y")?);
+    let all: Vec<f64> = x.iter().flatten().copied().collect();
+    checker.close("mean", stats::mean(&all), get(data, "mean")?, TOLERANCE);
+    let means: Vec<f64> = x.iter().map(|task| stats::mean(task)).collect();
+    checker.close(
+        "median of means",
+        stats::quantile(&means, 0.5),
+        get(data, "median_of_task_means")?,
+        TOLERANCE,
+    );
+    checker.close("IQM", stats::aggregate_iqm(&x), get(data, "iqm")?, TOLERANCE);
+    let capped: Vec<f64> = all.iter().map(|s| s.min(1.0)).collect();
+    checker.close(
+        "optimality gap",
+        1.0 - stats::mean(&capped),
+        get(data, "optimality_gap_gamma1")?,
+        TOLERANCE,
+    );
+    let improvement = stats::probability_of_improvement(&x, &y);
+    checker.close("improvement", improvement, get(data, "probability_of_improvement_X_over_Y")?, TOLERANCE);
+    for (threshold, want) in get::<BTreeMap<String, f64>>(data, "performance_profile")? {
+        let share = stats::performance_profile(&x, &[threshold.parse().map_err(text)?])[0];
+        checker.close(&format!("profile at {threshold}"), share, want, TOLERANCE);
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ pub mod foraging;
 pub mod matrix;
 mod parallel;
 pub mod particle;
+#[cfg(feature = "pettingzoo")]
+pub mod pettingzoo;
 pub mod point_arena;
 pub mod turn_based;
 
