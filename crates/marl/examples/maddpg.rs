@@ -1,6 +1,9 @@
 //! Trains MADDPG on a particle world and prints the evaluations:
 //! `cargo run --release -p marl --example maddpg -- simple_spread [seed] [steps] [key=value]...`
 
+// The output is what the example is for.
+#![allow(clippy::print_stdout)]
+
 use marl::env::particle::{Config as World, ParticleBatch, Scenario};
 use marl::maddpg::{Config, Maddpg, Relaxation};
 use marl::trainer::{TrainConfig, train};
