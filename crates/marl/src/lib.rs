@@ -8,7 +8,7 @@
 //! - [`tabular`]: coordination learners and the independent learners they are compared with.
 //! - [`measures`]: returns per team, dispersion, fairness, collisions, coverage, information.
 //! - [`trainer`]: the loop of all deep learners; [`sharing`], [`joint_replay`] and `gumbel` are what they have in common.
-//! - `maddpg`: MADDPG and MATD3.
+//! - `maddpg`: MADDPG and MATD3; `ppo`: IPPO and MAPPO; `value_decomposition`: IQL, VDN and QMIX.
 //!
 //! Everything is seeded by its caller, prints nothing and never panics on its input.
 
@@ -23,8 +23,12 @@ pub mod joint_replay;
 pub mod maddpg;
 pub mod measures;
 pub mod population;
+#[cfg(feature = "learning")]
+pub mod ppo;
 pub mod sharing;
 pub mod tabular;
 pub mod trainer;
+#[cfg(feature = "learning")]
+pub mod value_decomposition;
 
 pub use error::{Error, Result};
