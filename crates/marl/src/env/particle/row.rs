@@ -1,0 +1,45 @@
+//! Writes observations of `L` copies side by side, in any float type, without allocating.
+
+use super::world::{Lanes, Point};
+use rl_core::returns::Real;
+
+/// A cursor over the rows of `L` copies; what does not fit is counted and dropped.
+pub(crate) struct Row<'a, T, const L: usize> {
+    out: &'a mut [T],
+    stride: usize,
+    at: usize,
+}
+
+impl<'a, T: Real, const L: usize> Row<'a, T, L> {
+    /// Lane `l` is written to `out[l·stride..]`.
+    pub(crate) fn new(out: &'a mut [T], stride: usize) -> Self {
+        Self { out, stride, at: 0 }
+    }
+
+    pub(crate) fn push(&mut self, value: &Lanes<L>) {
+        for (l, &v) in value.iter().enumerate() {
+            if let Some(cell) = self.out.get_mut(l * self.stride + self.at) {
+                *cell = T::narrow(v);
+            }
+        }
+        self.at += 1;
+    }
+
+    pub(crate) fn point(&mut self, [x, y]: &Point<L>) {
+        self.push(x);
+        self.push(y);
+    }
+
+    pub(crate) fn all(&mut self, values: &[Lanes<L>]) {
+        values.iter().for_each(|v| self.push(v));
+    }
+
+    pub(crate) fn constant(&mut self, value: f64) {
+        self.push(&[value; L]);
+    }
+
+    /// Numbers written per lane.
+    pub(crate) fn len(&self) -> usize {
+        self.at
+    }
+}

@@ -1,0 +1,63 @@
+use super::*;
+use crate::env::particle::{Config as World, ParticleBatch, Scenario};
+use crate::env::{Batch, Copies, point_arena};
+use crate::trainer::{TrainConfig, train};
+use candle_core::Tensor;
+use std::ops::ControlFlow;
+
+fn run<E: Batch + Clone>(env: E, config: Config, steps: u64) -> (Ppo, Vec<f32>, f64) {
+    let seeds = SeedStream::new(5);
+    let mut learner = Ppo::new(env.layout(), config, &seeds).unwrap();
+    let first = weights(&learner);
+    let (mut env, mut test) = (env.clone(), env);
+    let plan = TrainConfig { steps, evaluations: 1, episodes: 20 };
+    let history =
+        train(&mut learner, &mut env, &mut test, plan, &seeds, |_, _| ControlFlow::Continue(())).unwrap();
+    (learner, first, history[0].mean_sum())
+}
+
+fn weights(learner: &Ppo) -> Vec<f32> {
+    let one =
+        |t: &Team| [t.policy.params().to_vec::<f32>().unwrap(), t.critic.params().to_vec().unwrap()].concat();
+    learner.teams.iter().flat_map(one).collect()
+}
+
+#[test]
+fn every_option_runs_and_repeats_bit_for_bit() {
+    let scenario = |name| World { scenario: Scenario::named(name).unwrap(), ..World::default() };
+    for name in ["simple_spread", "simple_speaker_listener", "simple_tag"] {
+        let env = ParticleBatch::new(scenario(name), 4).unwrap();
+        for (central, sharing) in [(true, Sharing::All), (false, Sharing::Group), (true, Sharing::None)] {
+            let config = Config { central, sharing, epochs: 2, minibatches: 2, ..Config::default() };
+            let (a, first, x) = run(env.clone(), config.clone(), 200);
+            let (b, _, y) = run(env.clone(), config, 200);
+            assert!(weights(&a) == weights(&b) && x == y && weights(&a) != first);
+        }
+    }
+    let arena = point_arena::Config { steps: 30, radius: 2.0, ..Default::default() };
+    let env = Copies::new(point_arena::PointArena::new(arena).unwrap(), 3);
+    let (a, first, _) = run(env, Config { epochs: 2, sharing: Sharing::All, ..Config::default() }, 300);
+    assert!(weights(&a).iter().all(|w| w.is_finite()) && weights(&a) != first);
+}
+
+#[test]
+fn losses_by_hand() {
+    let t = |x: &[f32]| Tensor::new(x, &Device::Cpu).unwrap();
+    let one = t(&[1.0, 1.0, 0.0]);
+    // Ratios e, 1/e, with advantages 1, 1: clipped to 1.2 and kept at 1/e; the third row does not count.
+    let got = loss::surrogate(&t(&[1.0, -1.0, 9.0]), &t(&[0.0; 3]), &t(&[1.0; 3]), &one, 0.2).unwrap();
+    let want = -(1.2 + (-1f32).exp()) / 2.0;
+    assert!((got.to_scalar::<f32>().unwrap() - want).abs() < 1e-6);
+    // Errors 1 (clipped value: 0.8 off the same side) and 20 beyond δ = 10: ½ and 10 · (20 − 5).
+    let v = loss::value_loss(&t(&[1.0, 20.0, 0.0]), &t(&[1.0, 20.0, 0.0]), &t(&[0.0; 3]), &one, 0.2, 10.0)
+        .unwrap();
+    assert!((v.to_scalar::<f32>().unwrap() - (0.5 + 150.0) / 2.0).abs() < 1e-4);
+}
+
+#[test]
+fn it_learns_to_go_to_a_landmark() {
+    let world = World { scenario: Scenario::Simple, ..World::default() };
+    let env = ParticleBatch::new(world, 32).unwrap();
+    let (_, _, mean) = run(env, Config { rate: 3e-3, ..Config::default() }, 40_000);
+    assert!(mean > -15.0, "{mean}");
+}
