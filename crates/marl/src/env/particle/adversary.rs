@@ -4,7 +4,7 @@
 use super::Flavor;
 use super::row::Row;
 use super::world::{Body, Cast, World, least, norm};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 pub(super) fn cast(good: usize) -> Cast {
     let agent = Body::agent(0.15).colliding(false);
@@ -12,7 +12,7 @@ pub(super) fn cast(good: usize) -> Cast {
 }
 
 /// Good: `[goal 2, landmarks 2N, others 2N]`; adversary: the same without the goal.
-pub(super) fn observe<T: Real, const L: usize>(
+pub(super) fn observe<T: Scalar, const L: usize>(
     cast: &Cast,
     world: &World<L>,
     agent: usize,

@@ -5,7 +5,7 @@
 
 use super::row::Row;
 use super::world::{Body, Cast, Lanes, World};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 const EVE: usize = 0;
 const BOB: usize = 1;
@@ -18,7 +18,7 @@ pub(super) fn cast() -> Cast {
 }
 
 /// Eve: `[Alice's message 4]`; Bob: `[key 4, Alice's message 4]`; Alice: `[goal 4, key 4]`; goal and key one-hot.
-pub(super) fn observe<T: Real, const L: usize>(world: &World<L>, agent: usize, row: &mut Row<'_, T, L>) {
+pub(super) fn observe<T: Scalar, const L: usize>(world: &World<L>, agent: usize, row: &mut Row<'_, T, L>) {
     let [goal, key] = &world.goals;
     let message = &world.comm[ALICE * DIM_C..(ALICE + 1) * DIM_C];
     let code = |index: &[usize; L], row: &mut Row<'_, T, L>| {

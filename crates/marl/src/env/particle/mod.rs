@@ -31,7 +31,7 @@ pub use world::{Body, DT};
 use super::{Action, ActionSpace, AgentId, AgentSpec, Layout, MultiAgentEnv, Outcome};
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 use row::Row;
 use serde::{Deserialize, Serialize};
 use world::{Cast, Lanes, World};
@@ -320,7 +320,13 @@ impl Rules {
     }
 
     /// Turns a continuous action of the right length into force and message.
-    fn steer<T: Real, const L: usize>(&self, world: &mut World<L>, lane: usize, agent: usize, action: &[T]) {
+    fn steer<T: Scalar, const L: usize>(
+        &self,
+        world: &mut World<L>,
+        lane: usize,
+        agent: usize,
+        action: &[T],
+    ) {
         let body = &self.cast.bodies[agent];
         let mpe2 = self.config.flavor == Flavor::Mpe2;
         let value = |k: usize| {
@@ -357,7 +363,7 @@ impl Rules {
         }
     }
 
-    fn observe<T: Real, const L: usize>(&self, world: &World<L>, agent: usize, row: &mut Row<'_, T, L>) {
+    fn observe<T: Scalar, const L: usize>(&self, world: &World<L>, agent: usize, row: &mut Row<'_, T, L>) {
         let cast = &self.cast;
         match self.config.scenario {
             Scenario::Simple => simple::observe(world, row),
@@ -464,7 +470,7 @@ impl Particle {
     }
 
     /// The observation in the wanted precision.
-    pub fn observation<T: Real>(&self, agent: AgentId, into: &mut [T]) {
+    pub fn observation<T: Scalar>(&self, agent: AgentId, into: &mut [T]) {
         if agent.0 < self.rules.cast.agents {
             let stride = into.len();
             self.rules.observe(&self.world, agent.0, &mut Row::<T, 1>::new(into, stride));
@@ -476,7 +482,7 @@ impl Particle {
     /// # Errors
     /// [`Error::Shape`] when the number or length of the actions is wrong or the actions are discrete, and
     /// [`Error::State`] when the episode is over.
-    pub fn step_continuous<T: Real>(&mut self, actions: &[Vec<T>], outcome: &mut Outcome) -> Result<()> {
+    pub fn step_continuous<T: Scalar>(&mut self, actions: &[Vec<T>], outcome: &mut Outcome) -> Result<()> {
         let fits = |(spec, a): (&AgentSpec, &Vec<T>)| match spec.actions {
             ActionSpace::Continuous { dim, .. } => a.len() == dim,
             ActionSpace::Discrete(_) => false,

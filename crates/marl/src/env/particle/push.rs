@@ -3,7 +3,7 @@
 
 use super::row::Row;
 use super::world::{Body, Cast, World, norm};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 pub(super) fn cast() -> Cast {
     Cast::new(vec![Body::agent(0.05); 2], vec![Body::landmark(0.05); 2], 2)
@@ -11,7 +11,7 @@ pub(super) fn cast() -> Cast {
 
 /// Good: `[velocity 2, goal 2, own colour 3, landmarks 4, landmark colours 6, other 2]`; adversary: `[velocity 2,
 /// landmarks 4, other 2]`. The own colour tells which landmark is the goal.
-pub(super) fn observe<T: Real, const L: usize>(
+pub(super) fn observe<T: Scalar, const L: usize>(
     cast: &Cast,
     world: &World<L>,
     agent: usize,

@@ -6,14 +6,14 @@
 use super::row::Row;
 use super::world::{Body, Cast, World, difference, norm, square};
 use super::{Flavor, share};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 pub(super) fn cast() -> Cast {
     Cast::new(vec![Body::agent(0.05).colliding(false).speaking(); 2], vec![Body::landmark(0.05); 3], 10)
 }
 
 /// `[velocity 2, landmarks 6, colour of the other's goal 3, the other's message 10]`.
-pub(super) fn observe<T: Real, const L: usize>(
+pub(super) fn observe<T: Scalar, const L: usize>(
     cast: &Cast,
     world: &World<L>,
     agent: usize,

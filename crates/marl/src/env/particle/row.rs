@@ -1,7 +1,7 @@
 //! Writes observations of `L` copies side by side, in any float type, without allocating.
 
 use super::world::{Lanes, Point};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 /// A cursor over the rows of `L` copies; what does not fit is counted and dropped.
 pub(crate) struct Row<'a, T, const L: usize> {
@@ -10,7 +10,7 @@ pub(crate) struct Row<'a, T, const L: usize> {
     at: usize,
 }
 
-impl<'a, T: Real, const L: usize> Row<'a, T, L> {
+impl<'a, T: Scalar, const L: usize> Row<'a, T, L> {
     /// Lane `l` is written to `out[l·stride..]`.
     pub(crate) fn new(out: &'a mut [T], stride: usize) -> Self {
         Self { out, stride, at: 0 }

@@ -4,7 +4,7 @@
 use super::row::Row;
 use super::world::{Body, Cast, World, square};
 use super::{Flavor, share};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 pub(super) fn cast() -> Cast {
     let speaker = Body::agent(0.075).colliding(false).fixed().speaking();
@@ -12,7 +12,7 @@ pub(super) fn cast() -> Cast {
 }
 
 /// Speaker: `[goal colour 3]`; listener: `[velocity 2, landmarks 6, message 3]`, the message sent in the same step.
-pub(super) fn observe<T: Real, const L: usize>(
+pub(super) fn observe<T: Scalar, const L: usize>(
     cast: &Cast,
     world: &World<L>,
     agent: usize,

@@ -7,7 +7,7 @@
 use super::row::Row;
 use super::world::{Body, Cast, World, add, least};
 use super::{Flavor, share};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 pub(super) fn cast(n: usize) -> Cast {
     Cast::new(vec![Body::agent(0.15); n], vec![Body::landmark(0.05); n], 2)
@@ -15,7 +15,7 @@ pub(super) fn cast(n: usize) -> Cast {
 
 /// `[velocity 2, position 2, landmarks 2N, others 2(N−1), others' messages 2(N−1)]`; the agents are silent, so the
 /// messages are zero.
-pub(super) fn observe<T: Real, const L: usize>(
+pub(super) fn observe<T: Scalar, const L: usize>(
     cast: &Cast,
     world: &World<L>,
     agent: usize,

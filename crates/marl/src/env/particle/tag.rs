@@ -4,7 +4,7 @@
 
 use super::row::Row;
 use super::world::{Body, Cast, World, add, boundary};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 pub(super) fn cast(good: usize, adversaries: usize, obstacles: usize) -> Cast {
     let chasers = vec![Body::agent(0.075).fast(3.0, 1.0); adversaries];
@@ -14,7 +14,7 @@ pub(super) fn cast(good: usize, adversaries: usize, obstacles: usize) -> Cast {
 }
 
 /// `[velocity 2, position 2, obstacles, others, velocities of the other good agents]`.
-pub(super) fn observe<T: Real, const L: usize>(
+pub(super) fn observe<T: Scalar, const L: usize>(
     cast: &Cast,
     world: &World<L>,
     agent: usize,

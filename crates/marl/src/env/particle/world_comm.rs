@@ -6,7 +6,7 @@
 
 use super::row::Row;
 use super::world::{Body, Cast, World, add, boundary, least};
-use rl_core::returns::Real;
+use rl_core::returns::Scalar;
 
 /// How many of each there are; landmarks stand in the order obstacles, food, forests.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub(super) fn cast(counts: Counts) -> Cast {
 /// `[velocity 2, position 2, landmarks, others, ...]`; adversaries go on with `[good velocities, own forests ±1,
 /// leader's message 4]`, good agents with `[own forests ±1, other good velocities]`. Whoever is hidden from the
 /// observer by a forest appears as zeros.
-pub(super) fn observe<T: Real, const L: usize>(
+pub(super) fn observe<T: Scalar, const L: usize>(
     cast: &Cast,
     world: &World<L>,
     agent: usize,
