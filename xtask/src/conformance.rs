@@ -20,14 +20,21 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// An area: its crate's name and the function that replays a folder.
+/// An area: its name, its crate, and the function that replays a folder.
 struct Area {
     name: &'static str,
+    folder: &'static str,
     run: fn(&Path) -> Vec<Row>,
 }
 
 fn areas() -> &'static [Area] {
-    const AREAS: &[Area] = &[Area { name: "rl-core", run: rl_core }];
+    const AREAS: &[Area] = &[
+        Area { name: "rl-core", folder: "rl-core", run: rl_core },
+        Area { name: "marl", folder: "marl", run: marl::conformance::run },
+        Area { name: "causal", folder: "causal", run: causal::conformance::run },
+        Area { name: "quantum", folder: "quantum-sim", run: quantum_sim::conformance::run },
+        Area { name: "federated", folder: "federated", run: federated::conformance::run },
+    ];
     AREAS
 }
 
@@ -63,7 +70,7 @@ fn rows(args: &Args) -> Result<Vec<Row>> {
     };
     let mut rows = Vec::new();
     for area in chosen {
-        let golden = machine::workspace().join("crates").join(area.name).join("tests/golden");
+        let golden = machine::workspace().join("crates").join(area.folder).join("tests/golden");
         let folder = args.data.as_deref().unwrap_or(&golden);
         let replayed = (area.run)(folder);
         if replayed.is_empty() {
