@@ -327,7 +327,7 @@ impl<S: Simulator + Clone + 'static> Task<'_, S> {
             higher_is_better: true,
         };
         ctx.score(&id, "rssm", Role::Method, correlation, self.agent.steps, calibration.correlation)?;
-        let optimism = Measure::error("optimism of the predicted return", "");
-        ctx.score(&id, "rssm", Role::Method, optimism, self.agent.steps, calibration.bias)
+        let bias = Measure::error("bias of the predicted return (absolute)", "");
+        ctx.score(&id, "rssm", Role::Method, bias, self.agent.steps, calibration.bias.abs())
     }
 }

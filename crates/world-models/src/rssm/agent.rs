@@ -207,7 +207,7 @@ impl PlanningAgent {
         self.buffer.push(0, ends, &fields)?;
         self.observations.update(&self.observation)?;
         if self.last_action.is_some() {
-            self.rewards.update(&[reward])?;
+            self.rewards.update(&[super::symlog(reward)])?;
         }
         Ok(())
     }

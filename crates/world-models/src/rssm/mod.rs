@@ -199,6 +199,17 @@ pub struct Rssm {
     device: Device,
 }
 
+/// sign(x) ln(1 + |x|): rewards are learned on this scale (Hafner et al. 2023), where small ones count.
+fn symlog(x: f32) -> f32 {
+    x.abs().ln_1p().copysign(x)
+}
+
+/// The inverse of [`symlog`].
+#[cfg(test)]
+fn symexp(x: f32) -> f32 {
+    x.abs().exp_m1().copysign(x)
+}
+
 /// Added to every variance when dividing by it.
 const VARIANCE_EPS: f64 = 1e-8;
 
@@ -258,7 +269,7 @@ impl Rssm {
         self.sizes
     }
 
-    /// Sets the units of observations and rewards.
+    /// Sets the units of observations and of rewards on the symlog scale.
     pub fn set_scales(&mut self, observations: &RunningMeanStd, rewards: &RunningMeanStd) {
         self.observation_scale.clone_from(observations);
         self.reward_scale.clone_from(rewards);
@@ -283,13 +294,15 @@ impl Rssm {
         let reconstruction = half_square((self.decoder.forward(&feature)? - observation)?)?;
         // A window that starts in mid-episode cannot know the reward that was paid on arrival at its first step.
         let known = self.column(windows.first.iter().map(|&first| if first { 0.0 } else { 1.0 }))?;
-        let reward = half_square(((self.reward.forward(&feature)? - reward)? * known)?)?;
+        let reward = half_square(((self.reward.forward(&feature)? - reward)? * &known)?)?;
         let goes_on = self.column(windows.terminated.iter().map(|&over| if over { 0.0 } else { 1.0 }))?;
         let continuation = bce_with_logits(&self.continuation.forward(&feature)?, &goes_on)?.mean_all()?;
         let config = &self.config;
         let weights = (config.kl_dynamics, config.kl_representation);
         let (posterior, prior) = (column(self.sizes.posterior())?, column(self.sizes.prior())?);
-        let divergence = balanced_kl(&posterior, &prior, config.std_floor, weights)?; // [T·B]
+        // Where the state was reset there is no transition that the prior could learn.
+        let divergence =
+            (balanced_kl(&posterior, &prior, config.std_floor, weights)? * known.flatten_all()?)?; // [T·B]
         let kl = divergence.maximum(config.free_nats)?.mean_all()?;
         let total = (((&reconstruction + &kl)? + (&reward * config.reward_scale)?)?
             + (&continuation * config.continuation_scale)?)?;
@@ -340,7 +353,7 @@ impl Rssm {
     }
 
     fn normalised_rewards(&self, windows: &Windows) -> Result<Tensor> {
-        let mut values = windows.rewards.clone();
+        let mut values: Vec<f32> = windows.rewards.iter().map(|&r| symlog(r)).collect();
         self.reward_scale.normalize(&mut values, VARIANCE_EPS, f32::INFINITY);
         self.column(values.into_iter())
     }

@@ -211,7 +211,8 @@ impl Rollout {
         tail(&self.continuation, rows, &batch.wide[reward_width..], wide, &mut batch.buffers, continues);
         simd(|| {
             for (r, c) in rewards.iter_mut().zip(continues.iter_mut()) {
-                *r = *r * self.reward_std + self.reward_mean;
+                let x = *r * self.reward_std + self.reward_mean;
+                *r = (x.abs().fast_exp() - 1.0).copysign(x);
                 *c = c.sigmoid();
             }
         });

@@ -111,6 +111,7 @@ fn imagination_equals_the_scan_on_missing_observations() {
     let states = model.scan(&zeros, &Arc::new(inputs)).unwrap();
     let feature = states.narrow(1, 0, model.sizes.feature()).unwrap().contiguous().unwrap();
     let want = model.reward.forward(&feature).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let want: Vec<f32> = want.into_iter().map(symexp).collect();
     rollout.state = state;
     use crate::planning::Model as _;
     let mut batch = rollout.batch();
