@@ -56,7 +56,8 @@ fn setting_everything_at_once_pays_linear_regret_and_pomis_does_not() {
     };
     for policy in [ArmPolicy::ThompsonSampling, ArmPolicy::KlUcb] {
         let (all, pomis) = (regret(ArmSet::AllAtOnce, policy), regret(ArmSet::Pomis, policy));
-        assert!((1320.0..1350.0).contains(&all), "{policy:?} {all}");
+        // Its best arms lose 1330; the gap to its others is 0.014, too small to tell apart in 5000 steps.
+        assert!((1325.0..1400.0).contains(&all), "{policy:?} {all}");
         assert!(pomis < 150.0, "{policy:?} {pomis}");
     }
 }

@@ -14,6 +14,7 @@ mod admg;
 pub(crate) mod board;
 mod dag;
 mod distance;
+mod drawing;
 mod markup;
 mod mixed;
 mod pag;
