@@ -118,3 +118,16 @@ pub(crate) fn same_length(
         false => Err(Error::shape(operation, format!("{expected} {what}"), got)),
     }
 }
+
+/// `Ok` when a deviation is at most `limit`; NaN is not.
+pub(crate) fn at_most(
+    operation: &'static str,
+    property: &'static str,
+    deviation: f64,
+    limit: f64,
+) -> Result<()> {
+    match deviation <= limit {
+        true => Ok(()),
+        false => Err(Error::NotValid { operation, property, deviation }),
+    }
+}

@@ -406,10 +406,7 @@ impl Gate {
             Self::Unitary2(m) => distance_from_identity(&matmul4(&adjoint4(m), m)),
             _ => 0.0,
         };
-        // Written so that NaN fails too.
-        if !(deviation <= UNITARITY) {
-            return Err(Error::NotValid { operation: "gate", property: "unitarity", deviation });
-        }
+        crate::error::at_most("gate", "unitarity", deviation, UNITARITY)?;
         for angle in self.angles() {
             let numbers = match angle {
                 Angle::Fixed(value) => [value, 0.0],

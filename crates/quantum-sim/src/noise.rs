@@ -143,10 +143,7 @@ fn complete<const D: usize>(operators: &[[[C64; D]; D]]) -> Result<()> {
             deviation = if error.is_nan() { f64::INFINITY } else { deviation.max(error) };
         }
     }
-    match deviation <= 1e-9 {
-        true => Ok(()),
-        false => Err(Error::NotValid { operation: "channel", property: "Σ K†K = 1", deviation }),
-    }
+    crate::error::at_most("channel", "Σ K†K = 1", deviation, 1e-9)
 }
 
 pub(crate) fn flat2(m: &Matrix2) -> kernel::M2 {

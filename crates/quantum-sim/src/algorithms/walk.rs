@@ -24,9 +24,7 @@ impl LineWalk {
     /// When the coin is not normalised or there are more than 10⁶ steps.
     pub fn new(steps: usize, coin: [C64; 2]) -> Result<Self> {
         let deviation = (coin[0].norm_sqr() + coin[1].norm_sqr() - 1.0).abs();
-        if !(deviation < 1e-9) {
-            return Err(Error::NotValid { operation: "walk", property: "norm 1 of the coin", deviation });
-        }
+        crate::error::at_most("walk", "norm 1 of the coin", deviation, 1e-9)?;
         if steps > 1_000_000 {
             return Err(Error::shape("walk", "at most 1000000 steps", steps));
         }
@@ -121,14 +119,9 @@ pub fn szegedy_walk(transition: &[Vec<f64>], start: usize, steps: usize) -> Resu
     }
     for row in transition {
         same_length("Szegedy walk", "columns", n, row.len())?;
-        let deviation = (row.iter().sum::<f64>() - 1.0).abs();
-        if !(deviation < 1e-9) || row.iter().any(|p| *p < 0.0) {
-            return Err(Error::NotValid {
-                operation: "Szegedy walk",
-                property: "rows that sum to 1",
-                deviation,
-            });
-        }
+        let negative: f64 = row.iter().map(|p| (-p).max(0.0)).sum();
+        let deviation = (row.iter().sum::<f64>() - 1.0).abs() + negative;
+        crate::error::at_most("Szegedy walk", "rows of probabilities", deviation, 1e-9)?;
     }
     let root: Vec<Vec<f64>> = transition.iter().map(|row| row.iter().map(|p| p.sqrt()).collect()).collect();
     let mut psi = vec![vec![0.0; n]; n];

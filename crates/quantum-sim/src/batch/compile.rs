@@ -8,8 +8,8 @@ use crate::circuit::{Circuit, Operation};
 use crate::error::{Error, Result};
 use crate::gate::{Angle, Gate, Matrix2, Pauli};
 use crate::noise::flat4;
+use crate::state_vector::compile::pauli_masks;
 use crate::state_vector::kernel::{M4, Masks, parity_sign};
-use crate::state_vector::plan::pauli_masks;
 
 /// The largest circuit of the batched engine.
 pub const MAX_BATCH_QUBITS: usize = 16;

@@ -1,194 +1,14 @@
 //! Forward and backward passes of a block of eight inputs.
 
-use super::compile::{Chunk, Factor, Program, Quaternion, Segment, Source, bloch, multiply, signs};
+use super::compile::{Chunk, Program, Segment, Source};
 use super::kernel::{self, Turn, add, inverse};
 use super::lane_math;
-use crate::gate::{Angle, Pauli};
-use crate::pauli::PauliSum;
-use crate::state_vector::kernel::{LANES, Masks, V, parity_sign};
-use crate::state_vector::observable::total;
+use super::observables::Observables;
+use super::uniform::{Uniform, axis_of};
+use crate::gate::Angle;
+use crate::state_vector::kernel::{LANES, Masks, V};
 
 const ZERO: V = [0.0; LANES];
-
-/// The observables: all diagonal terms of one are a single table of weights.
-#[derive(Clone, Debug)]
-pub(super) struct Observables {
-    list: Vec<Observable>,
-}
-
-#[derive(Clone, Debug)]
-struct Observable {
-    /// Σ c (−1)^{|k∧z|} over the Z-type terms, or empty.
-    diagonal: Vec<f64>,
-    others: Vec<(f64, Masks)>,
-}
-
-impl Observables {
-    pub(super) fn new(sums: &[PauliSum], qubits: usize) -> Self {
-        let build = |sum: &PauliSum| {
-            let mut observable = Observable { diagonal: vec![], others: vec![] };
-            for (c, p) in sum.terms() {
-                if p.x != 0 {
-                    observable.others.push((*c, Masks::from(p)));
-                    continue;
-                }
-                observable.diagonal.resize(1 << qubits, 0.0);
-                let signs = signs(qubits, p.z as usize);
-                observable.diagonal.iter_mut().zip(signs).for_each(|(d, s)| *d += c * s);
-            }
-            observable
-        };
-        Self { list: sums.iter().map(build).collect() }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
-    }
-}
-
-impl Observable {
-    #[inline(always)]
-    fn expectation(&self, re: &[V], im: &[V]) -> V {
-        let mut sum = ZERO;
-        for (d, (x, y)) in self.diagonal.iter().zip(re.iter().zip(im)) {
-            for w in 0..LANES {
-                sum[w] += d * (x[w] * x[w] + y[w] * y[w]);
-            }
-        }
-        for (c, p) in &self.others {
-            let (ur, ui) = p.unit(0);
-            for (k, (x, y)) in re.iter().zip(im).enumerate() {
-                let (a, b) = (&re[k ^ p.x], &im[k ^ p.x]);
-                let (sr, si) = (c * parity_sign(k, p.z) * ur, c * parity_sign(k, p.z) * ui);
-                for w in 0..LANES {
-                    sum[w] += sr * (a[w] * x[w] + b[w] * y[w]) - si * (a[w] * y[w] - b[w] * x[w]);
-                }
-            }
-        }
-        sum
-    }
-
-    /// out += v · O ψ
-    #[inline(always)]
-    fn accumulate(&self, (re, im): (&[V], &[V]), v: &V, (out_re, out_im): kernel::Parts) {
-        let out = out_re.iter_mut().zip(out_im.iter_mut());
-        for (d, ((x, y), (p, q))) in self.diagonal.iter().zip(re.iter().zip(im).zip(out)) {
-            for w in 0..LANES {
-                let factor = d * v[w];
-                p[w] += factor * x[w];
-                q[w] += factor * y[w];
-            }
-        }
-        for (c, p) in &self.others {
-            let (ur, ui) = p.unit(0);
-            for k in 0..re.len() {
-                let j = k ^ p.x;
-                let (sr, si) = (c * parity_sign(j, p.z) * ur, c * parity_sign(j, p.z) * ui);
-                for w in 0..LANES {
-                    out_re[k][w] += v[w] * (sr * re[j][w] - si * im[j][w]);
-                    out_im[k][w] += v[w] * (sr * im[j][w] + si * re[j][w]);
-                }
-            }
-        }
-    }
-}
-
-/// What is the same for all inputs, computed once per call.
-#[derive(Clone, Debug)]
-pub(super) struct Uniform {
-    values: Vec<f64>,
-    trig: Vec<(f64, f64)>,
-    chunks: Vec<Quaternion>,
-    blochs: Vec<[[f64; 3]; 3]>,
-    /// The quaternions of runs that are the same for all inputs.
-    turns: Vec<Turn>,
-}
-
-impl Uniform {
-    pub(super) fn new(program: &Program) -> Self {
-        Self {
-            values: vec![0.0; program.angles.len()],
-            trig: vec![(0.0, 1.0); program.angles.len()],
-            chunks: vec![[1.0, 0.0, 0.0, 0.0]; program.uniform_chunks],
-            blochs: vec![[[0.0; 3]; 3]; program.uniform_chunks],
-            turns: vec![[ZERO; 4]; program.runs.len()],
-        }
-    }
-
-    pub(super) fn bind(&mut self, program: &Program, parameters: &[f64]) {
-        for (slot, (angle, source)) in program.angles.iter().zip(&program.sources).enumerate() {
-            if matches!(source, Source::Uniform) {
-                self.values[slot] = angle.value(parameters, &[]);
-                self.trig[slot] = (0.5 * self.values[slot]).sin_cos();
-            }
-        }
-        for (run, turn) in program.runs.iter().zip(&mut self.turns) {
-            let mut whole = [1.0, 0.0, 0.0, 0.0];
-            for chunk in &run.chunks {
-                let Chunk::Uniform { id, factors } = chunk else { continue };
-                let product = factors
-                    .iter()
-                    .fold([1.0, 0.0, 0.0, 0.0], |q, factor| multiply(&self_factor(factor, &self.trig), &q));
-                self.chunks[*id] = product;
-                self.blochs[*id] = bloch(&product);
-                whole = multiply(&product, &whole);
-            }
-            *turn = whole.map(|x| [x; LANES]);
-        }
-    }
-
-    /// Sums the tasks' overlaps and resolves them into parameter gradients.
-    pub(super) fn gradient(&self, program: &Program, tasks: &[Workspace], by_parameter: &mut [f64]) {
-        let mut by_slot = vec![0.0; program.angles.len()];
-        for task in tasks {
-            by_parameter.iter_mut().zip(&task.by_parameter).for_each(|(g, t)| *g += t);
-            by_slot.iter_mut().zip(&task.by_slot).for_each(|(g, t)| *g += total(t));
-        }
-        for chunk in program.runs.iter().flat_map(|run| &run.chunks) {
-            let Chunk::Uniform { id, factors } = chunk else { continue };
-            let mut t = [0.0; 3];
-            for task in tasks {
-                (0..3).for_each(|axis| t[axis] += total(&task.overlaps[*id][axis]));
-            }
-            for factor in factors.iter().rev() {
-                if let Factor::Rotation(pauli, slot) = factor {
-                    by_slot[*slot] += t[axis_of(*pauli)];
-                }
-                t = taken_off(&bloch(&self_factor(factor, &self.trig)), t);
-            }
-        }
-        for (angle, gradient) in program.angles.iter().zip(by_slot) {
-            if let Angle::Parameter { index, scale, .. } = angle {
-                by_parameter[*index] += scale * gradient;
-            }
-        }
-    }
-}
-
-fn axis_of(pauli: Pauli) -> usize {
-    match pauli {
-        Pauli::X => 0,
-        Pauli::Y => 1,
-        Pauli::Z => 2,
-    }
-}
-
-fn self_factor(factor: &Factor, trig: &[(f64, f64)]) -> Quaternion {
-    match factor {
-        Factor::Constant(q) => *q,
-        Factor::Rotation(pauli, slot) => {
-            let (s, c) = trig[*slot];
-            let mut q = [c, 0.0, 0.0, 0.0];
-            q[1 + axis_of(*pauli)] = s;
-            q
-        }
-    }
-}
-
-/// t before the gate with Bloch rotation R: Rᵀ t.
-fn taken_off(r: &[[f64; 3]; 3], t: [f64; 3]) -> [f64; 3] {
-    std::array::from_fn(|p| (0..3).map(|q| r[q][p] * t[q]).sum())
-}
 
 /// An encoded angle of eight inputs.
 #[derive(Clone, Copy, Debug)]
@@ -224,15 +44,15 @@ pub(super) struct Workspace {
     spare: Vec<V>,
     tz: Vec<V>,
     by_lane: Vec<V>,
-    overlaps: Vec<[V; 3]>,
-    by_slot: Vec<V>,
-    by_parameter: Vec<f64>,
+    pub(super) overlaps: Vec<[V; 3]>,
+    pub(super) by_slot: Vec<V>,
+    pub(super) by_parameter: Vec<f64>,
 }
 
 impl Workspace {
     /// The doubles that a block keeps.
     pub(super) fn block_size(program: &Program) -> usize {
-        let states = (program.tapes + 1) * 2 << program.qubits;
+        let states = ((program.tapes + 1) * 2) << program.qubits;
         LANES * (states + 4 * program.lanes.len() + 4 * program.runs.len())
     }
 

@@ -3,6 +3,9 @@
 //! sin and cos: reduction by multiples of π/2 in three parts, then the minimax polynomials of fdlibm on [−π/4, π/4].
 //! exp and tanh: the rational approximations of Moshier's Cephes library. Errors are a few units in the last place.
 
+// The coefficients keep their published digits.
+#![allow(clippy::excessive_precision)]
+
 use crate::gate::Activation;
 use crate::state_vector::kernel::{LANES, V};
 use std::f64::consts::{FRAC_2_PI, LOG2_E};

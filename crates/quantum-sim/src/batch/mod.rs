@@ -26,6 +26,8 @@ mod compile;
 mod engine;
 mod kernel;
 mod lane_math;
+mod observables;
+mod uniform;
 
 pub use compile::MAX_BATCH_QUBITS;
 
@@ -35,8 +37,10 @@ use crate::pauli::PauliSum;
 use crate::state_vector::StateVector;
 use crate::state_vector::kernel::{Inlined, LANES};
 use compile::Program;
-use engine::{Observables, Uniform, Workspace};
+use engine::Workspace;
+use observables::Observables;
 use rayon::prelude::*;
+use uniform::Uniform;
 
 /// Blocks that one task works through; a fixed division, so that the sums do not depend on the number of threads.
 const BLOCKS_PER_TASK: usize = 8;

@@ -65,19 +65,12 @@ impl PulseControl {
                 ));
             }
             let deviation = (m - m.adjoint()).norm();
-            if !(deviation < 1e-9) {
-                return Err(Error::NotValid {
-                    operation: "pulse control",
-                    property: "hermiticity",
-                    deviation,
-                });
-            }
+            crate::error::at_most("pulse control", "hermiticity", deviation, 1e-9)?;
         }
         for psi in [&start, &target] {
             let deviation = (psi.norm() - 1.0).abs();
-            if psi.len() != d || !(deviation < 1e-9) {
-                return Err(Error::NotValid { operation: "pulse control", property: "norm 1", deviation });
-            }
+            crate::error::same_length("pulse control", "amplitudes", d, psi.len())?;
+            crate::error::at_most("pulse control", "norm 1", deviation, 1e-9)?;
         }
         if levels.is_empty() || slices == 0 || !(time > 0.0 && time.is_finite()) {
             return Err(Error::unsupported("pulse control", "needs levels, slices and a positive time"));

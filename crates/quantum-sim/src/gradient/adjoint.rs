@@ -233,10 +233,8 @@ impl Adjoint {
                                 top,
                                 task,
                                 #[inline(always)]
-                                |tiles: &mut [[Vec<f64>; 2]], sums: &mut [f64]| {
-                                    if let [[re, im], [lre, lim], ..] = tiles {
-                                        take_off(&pass.steps, bound, wanted, (re, im), (lre, lim), sums);
-                                    }
+                                |[psi, lambda]: [(&mut [f64], &mut [f64]); 2], sums: &mut [f64]| {
+                                    take_off(&pass.steps, bound, wanted, psi, lambda, sums);
                                 },
                             );
                         },

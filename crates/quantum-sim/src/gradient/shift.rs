@@ -51,7 +51,7 @@ pub fn general_shift_rule(frequencies: &[f64]) -> Result<Vec<(f64, f64)>> {
     let mut sorted = frequencies.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let distinct = sorted.windows(2).all(|w| w[1] - w[0] > 1e-9);
-    if sorted.first().is_none_or(|&f| !(f > 0.0)) || !distinct || !sorted.iter().all(|f| f.is_finite()) {
+    if sorted.first().is_none_or(|&f| f <= 0.0) || !distinct || !sorted.iter().all(|f| f.is_finite()) {
         return Err(Error::unsupported("shift rule", "the frequencies must be positive and distinct"));
     }
     let r = sorted.len();

@@ -5,7 +5,7 @@
 //! So a run of any length costs one pass over the two states.
 
 use crate::state_vector::kernel::{
-    LANES, M2, Masks, V, insert_zeros, lane_signs, lanes, lanes_mut, low_coefficients, one_low_lanes,
+    LANES, M2, Masks, V, flip, insert_zeros, lane_signs, lanes, lanes_mut, low_coefficients, one_low_lanes,
     pair_lanes, parity_sign, positions, with_lane_mask, with_low_bit,
 };
 use crate::state_vector::observable::total;
@@ -32,9 +32,10 @@ fn tap_low<const D: usize>((re, im): Parts, (lre, lim): Parts, back: &M2) -> [f6
     let lambda = lanes_mut(lre).iter_mut().zip(lanes_mut(lim));
     for ((re, im), (lre, lim)) in psi.zip(lambda) {
         let (x, y, u, v) = (*re, *im, *lre, *lim);
+        let (p, q) = (flip::<D>(&x), flip::<D>(&y));
         for w in 0..LANES {
-            tx[w] += u[w] * y[w ^ D] - v[w] * x[w ^ D];
-            ty[w] -= sign[w] * (u[w] * x[w ^ D] + v[w] * y[w ^ D]);
+            tx[w] += u[w] * q[w] - v[w] * p[w];
+            ty[w] -= sign[w] * (u[w] * p[w] + v[w] * q[w]);
             tz[w] += sign[w] * (u[w] * y[w] - v[w] * x[w]);
         }
         (*re, *im) = one_low_lanes::<D>(&x, &y, &a, &b, &c, &d);
@@ -123,16 +124,17 @@ pub(crate) fn tap_pauli(
     let mut sum = [0.0; LANES];
     // (P ψ)[k] = i^power (−1)^{|j∧z|} ψ[j] with j = k ⊕ x
     with_lane_mask!(p.x & 7, X => {
+        let signs = flip::<X>(&signs);
         for (k, (u, v)) in lanes(lre).iter().zip(lanes(lim)).enumerate() {
             if k & mh != mh {
                 continue;
             }
             let j = k ^ xh;
-            let (x, y, sign) = (&re[j], &im[j], parity_sign(j, zh));
+            let (x, y, sign) = (flip::<X>(&re[j]), flip::<X>(&im[j]), parity_sign(j, zh));
             for w in 0..LANES {
-                let real = u[w] * x[w ^ X] + v[w] * y[w ^ X];
-                let imaginary = u[w] * y[w ^ X] - v[w] * x[w ^ X];
-                sum[w] += inside[w] * sign * signs[w ^ X] * (ur * imaginary + ui * real);
+                let real = u[w] * x[w] + v[w] * y[w];
+                let imaginary = u[w] * y[w] - v[w] * x[w];
+                sum[w] += inside[w] * sign * signs[w] * (ur * imaginary + ui * real);
             }
         }
     });

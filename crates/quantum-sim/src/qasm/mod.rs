@@ -11,7 +11,10 @@
 //! Text is never trusted: lengths, nesting, numbers and the size of the result are bounded, and every mistake is an
 //! [`crate::Error::Parse`] with line and column.
 
+mod angles;
+mod expansion;
 mod expression;
+mod gates;
 mod lexer;
 mod parser;
 mod writer;

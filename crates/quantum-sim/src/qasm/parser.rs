@@ -1,16 +1,16 @@
 //! The parser: tokens to a circuit, gate definitions expanded on the way.
 
 use super::expression::{Affine, Expression, evaluate};
+use super::gates::builtin;
 use super::lexer::{Kind, Token, tokens};
 use crate::circuit::{Circuit, MAX_QUBITS};
 use crate::error::{Error, Result};
-use crate::gate::{Angle, Gate, Pauli};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Bounds on what a text may ask for.
 const MAX_INSTRUCTIONS: usize = 1 << 20;
-const MAX_NESTING: usize = 64;
+pub(super) const MAX_NESTING: usize = 64;
 const MAX_POWER: i64 = 1 << 12;
 
 /// Reads an OpenQASM program.
@@ -74,60 +74,52 @@ impl Declared {
 }
 
 /// A gate definition.
-struct Definition {
-    arguments: Vec<String>,
-    qubits: Vec<String>,
-    body: Vec<Call>,
+pub(super) struct Definition {
+    pub(super) arguments: Vec<String>,
+    pub(super) qubits: Vec<String>,
+    pub(super) body: Vec<Call>,
 }
 
 /// A gate call as written.
 #[derive(Clone)]
-struct Call {
-    modifiers: Vec<Modifier>,
-    name: String,
-    arguments: Vec<Expression>,
-    operands: Vec<Operand>,
-    line: usize,
-    column: usize,
+pub(super) struct Call {
+    pub(super) modifiers: Vec<Modifier>,
+    pub(super) name: String,
+    pub(super) arguments: Vec<Expression>,
+    pub(super) operands: Vec<Operand>,
+    pub(super) line: usize,
+    pub(super) column: usize,
 }
 
 #[derive(Clone)]
-enum Modifier {
+pub(super) enum Modifier {
     Control { count: usize, positive: bool },
     Inverse,
     Power(i64),
 }
 
 #[derive(Clone)]
-struct Operand {
-    name: String,
-    index: Option<u64>,
+pub(super) struct Operand {
+    pub(super) name: String,
+    pub(super) index: Option<u64>,
 }
 
-/// A gate ready to be applied.
-#[derive(Clone)]
-struct Primitive {
-    gate: Gate,
-    targets: Vec<usize>,
-    controls: Vec<usize>,
-}
-
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     tokens: &'a [Token],
-    at: usize,
-    depth: usize,
+    pub(super) at: usize,
+    pub(super) depth: usize,
     circuit: Circuit,
     qubits: HashMap<String, (usize, usize)>,
     bits: HashMap<String, (usize, usize)>,
     names: HashMap<String, Affine>,
-    gates: HashMap<String, Rc<Definition>>,
+    pub(super) gates: HashMap<String, Rc<Definition>>,
     next_qubit: usize,
     next_bit: usize,
     work: usize,
 }
 
 impl Parser<'_> {
-    fn peek(&self) -> &Kind {
+    pub(super) fn peek(&self) -> &Kind {
         self.tokens.get(self.at).map_or(&Kind::End, |t| &t.kind)
     }
 
@@ -135,12 +127,12 @@ impl Parser<'_> {
         self.tokens.get(self.at).or(self.tokens.last()).map_or((1, 1), |t| (t.line, t.column))
     }
 
-    fn error<T>(&self, message: impl ToString) -> Result<T> {
+    pub(super) fn error<T>(&self, message: impl ToString) -> Result<T> {
         let (line, column) = self.place();
         Err(Error::Parse { line, column, message: message.to_string() })
     }
 
-    fn is_symbol(&self, symbol: &str) -> bool {
+    pub(super) fn is_symbol(&self, symbol: &str) -> bool {
         matches!(self.peek(), Kind::Symbol(s) if *s == symbol)
     }
 
@@ -148,13 +140,13 @@ impl Parser<'_> {
         matches!(self.peek(), Kind::Word(w) if w == word)
     }
 
-    fn accept(&mut self, symbol: &str) -> bool {
+    pub(super) fn accept(&mut self, symbol: &str) -> bool {
         let found = self.is_symbol(symbol);
         self.at += usize::from(found);
         found
     }
 
-    fn expect(&mut self, symbol: &'static str) -> Result<()> {
+    pub(super) fn expect(&mut self, symbol: &'static str) -> Result<()> {
         match self.accept(symbol) {
             true => Ok(()),
             false => self.error(format!("expected `{symbol}` here")),
@@ -481,7 +473,7 @@ impl Parser<'_> {
         Ok(Operand { name, index })
     }
 
-    fn qubits_of(&self, operand: &Operand) -> Result<Vec<usize>> {
+    pub(super) fn qubits_of(&self, operand: &Operand) -> Result<Vec<usize>> {
         match (self.qubits.get(&operand.name), operand.index) {
             (Some(&(first, size)), None) => Ok((first..first + size).collect()),
             (Some(&(first, size)), Some(k)) if k < size as u64 => Ok(vec![first + k as usize]),
@@ -492,128 +484,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Applies a call to registers element by element.
-    fn broadcast(&mut self, call: &Call, condition: Option<(usize, usize, u64)>) -> Result<()> {
-        let operands = call.operands.iter().map(|o| self.qubits_of(o)).collect::<Result<Vec<_>>>()?;
-        let single = |o: &Operand| o.index.is_some();
-        let mut length = None;
-        for (operand, qubits) in call.operands.iter().zip(&operands) {
-            if !single(operand) && qubits.len() > 1 {
-                if length.is_some_and(|l| l != qubits.len()) {
-                    return self.error("registers of different lengths cannot be combined");
-                }
-                length = Some(qubits.len());
-            }
-        }
-        let arguments = call.arguments.iter().map(|e| self.value(e)).collect::<Result<Vec<Affine>>>()?;
-        for k in 0..length.unwrap_or(1) {
-            let qubits: Vec<usize> =
-                operands.iter().map(|list| if list.len() == 1 { list[0] } else { list[k] }).collect();
-            let mut primitives = vec![];
-            self.expand(call, &arguments, &qubits, 0, &mut primitives)?;
-            for Primitive { gate, targets, controls } in primitives {
-                self.apply(|circuit| match condition {
-                    None => circuit.push(gate, &targets, &controls).map(|_| ()),
-                    Some(when) => circuit.push_if(when, gate, &targets, &controls).map(|_| ()),
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A call as primitive gates.
-    fn expand(
-        &mut self,
-        call: &Call,
-        arguments: &[Affine],
-        qubits: &[usize],
-        depth: usize,
-        out: &mut Vec<Primitive>,
-    ) -> Result<()> {
-        let fail = |message: String| Error::Parse { line: call.line, column: call.column, message };
-        if depth > MAX_NESTING {
-            return Err(fail("gate definitions are nested too deeply".into()));
-        }
-        let (mut controls, mut negative, mut rest) = (vec![], vec![], qubits);
-        let mut inner: Vec<&Modifier> = vec![];
-        for modifier in &call.modifiers {
-            match modifier {
-                Modifier::Control { count, positive } => {
-                    if *count > rest.len() {
-                        return Err(fail(format!("`{}` has too few qubits for its controls", call.name)));
-                    }
-                    let (taken, left) = rest.split_at(*count);
-                    controls.extend_from_slice(taken);
-                    if !positive {
-                        negative.extend_from_slice(taken);
-                    }
-                    rest = left;
-                }
-                other => inner.push(other),
-            }
-        }
-        let mut body = vec![];
-        match self.gates.get(&call.name).cloned() {
-            Some(definition) => {
-                self.expand_definition(&definition, call, arguments, rest, depth, &mut body)?
-            }
-            None => body.extend(primitive(&call.name, arguments, rest).map_err(fail)?),
-        }
-        for modifier in inner.into_iter().rev() {
-            let repeats = match modifier {
-                Modifier::Power(k) => *k,
-                _ => -1,
-            };
-            if repeats < 0 {
-                body.reverse();
-                body.iter_mut().for_each(|p| p.gate = p.gate.inverse());
-            }
-            let once = std::mem::take(&mut body);
-            let repeats = repeats.unsigned_abs() as usize;
-            self.spend(once.len().saturating_mul(repeats.max(1)))?;
-            (0..repeats).for_each(|_| body.extend_from_slice(&once));
-        }
-        self.spend(body.len() + 1)?;
-        let flips = negative.iter().map(|&q| Primitive { gate: Gate::X, targets: vec![q], controls: vec![] });
-        out.extend(flips.clone());
-        for mut p in body {
-            p.controls.extend_from_slice(&controls);
-            out.push(p);
-        }
-        out.extend(flips);
-        Ok(())
-    }
-
-    fn expand_definition(
-        &mut self,
-        definition: &Definition,
-        call: &Call,
-        arguments: &[Affine],
-        qubits: &[usize],
-        depth: usize,
-        out: &mut Vec<Primitive>,
-    ) -> Result<()> {
-        let fail = |message: String| Error::Parse { line: call.line, column: call.column, message };
-        if arguments.len() != definition.arguments.len() || qubits.len() != definition.qubits.len() {
-            let (a, q) = (definition.arguments.len(), definition.qubits.len());
-            return Err(fail(format!("gate `{}` takes {a} arguments and {q} qubits", call.name)));
-        }
-        let names: HashMap<String, Affine> =
-            definition.arguments.iter().cloned().zip(arguments.iter().copied()).collect();
-        let places: HashMap<&str, usize> =
-            definition.qubits.iter().map(String::as_str).zip(qubits.iter().copied()).collect();
-        for inner in &definition.body {
-            let values = inner.arguments.iter().map(|e| evaluate(e, &names)).collect::<Result<Vec<_>, _>>();
-            let values = values.map_err(fail)?;
-            let targets: Vec<usize> =
-                inner.operands.iter().filter_map(|o| places.get(o.name.as_str()).copied()).collect();
-            self.expand(inner, &values, &targets, depth + 1, out)?;
-        }
-        Ok(())
-    }
-
     /// Counts the gates made so far: nested definitions and powers grow exponentially.
-    fn spend(&mut self, gates: usize) -> Result<()> {
+    pub(super) fn spend(&mut self, gates: usize) -> Result<()> {
         self.work = self.work.saturating_add(gates);
         match self.work <= MAX_INSTRUCTIONS {
             true => Ok(()),
@@ -622,159 +494,13 @@ impl Parser<'_> {
     }
 
     /// Changes the circuit; its errors get this place.
-    fn apply(&mut self, change: impl FnOnce(&mut Circuit) -> Result<()>) -> Result<()> {
+    pub(super) fn apply(&mut self, change: impl FnOnce(&mut Circuit) -> Result<()>) -> Result<()> {
         self.spend(1)?;
         let (line, column) = self.place();
         change(&mut self.circuit).map_err(|e| Error::Parse { line, column, message: e.to_string() })
     }
 
-    fn value(&self, expression: &Expression) -> Result<Affine> {
+    pub(super) fn value(&self, expression: &Expression) -> Result<Affine> {
         evaluate(expression, &self.names).or_else(|message| self.error(message))
     }
-
-    fn expression(&mut self) -> Result<Expression> {
-        self.binary(0)
-    }
-
-    /// Precedence climbing: + −, then * /, then unary minus, then ^ (to the right).
-    fn binary(&mut self, level: usize) -> Result<Expression> {
-        self.depth += 1;
-        if self.depth > MAX_NESTING {
-            return self.error("this expression is nested too deeply");
-        }
-        let operators: &[(&str, char)] = match level {
-            0 => &[("+", '+'), ("-", '-')],
-            1 => &[("*", '*'), ("/", '/')],
-            _ => &[],
-        };
-        let mut left = if level < 2 { self.binary(level + 1)? } else { self.unary()? };
-        let mut terms = 0;
-        while let Some(&(symbol, operator)) = operators.iter().find(|(s, _)| self.is_symbol(s)) {
-            self.accept(symbol);
-            let right = self.binary(level + 1)?;
-            left = Expression::Binary(operator, Box::new(left), Box::new(right));
-            terms += 1;
-            if terms > MAX_NESTING {
-                return self.error("this expression has too many terms");
-            }
-        }
-        self.depth -= 1;
-        Ok(left)
-    }
-
-    fn unary(&mut self) -> Result<Expression> {
-        if self.accept("-") {
-            self.depth += 1;
-            if self.depth > MAX_NESTING {
-                return self.error("this expression is nested too deeply");
-            }
-            let inner = self.unary()?;
-            self.depth -= 1;
-            return Ok(Expression::Minus(Box::new(inner)));
-        }
-        self.accept("+");
-        let base = self.atom()?;
-        if self.accept("^") || self.accept("**") {
-            let exponent = self.binary(2)?;
-            return Ok(Expression::Binary('^', Box::new(base), Box::new(exponent)));
-        }
-        Ok(base)
-    }
-
-    fn atom(&mut self) -> Result<Expression> {
-        match self.peek().clone() {
-            Kind::Integer(value) => {
-                self.at += 1;
-                Ok(Expression::Number(value as f64))
-            }
-            Kind::Real(value) => {
-                self.at += 1;
-                Ok(Expression::Number(value))
-            }
-            Kind::Symbol("(") => {
-                self.at += 1;
-                let inner = self.expression()?;
-                self.expect(")")?;
-                Ok(inner)
-            }
-            Kind::Word(name) => {
-                self.at += 1;
-                if !self.accept("(") {
-                    return Ok(Expression::Name(name));
-                }
-                let inner = self.expression()?;
-                self.expect(")")?;
-                Ok(Expression::Call(name, Box::new(inner)))
-            }
-            _ => self.error("expected a number here"),
-        }
-    }
-}
-
-/// A built-in gate: arguments, controls, targets (0 controls for any number, as in `mcx`).
-fn builtin(name: &str) -> Option<(usize, usize, usize)> {
-    Some(match name {
-        "id" | "x" | "y" | "z" | "h" | "s" | "sdg" | "t" | "tdg" | "sx" | "sxdg" => (0, 0, 1),
-        "rx" | "ry" | "rz" | "p" | "phase" | "u1" | "u0" => (1, 0, 1),
-        "u2" => (2, 0, 1),
-        "u3" | "u" | "U" => (3, 0, 1),
-        "cx" | "CX" | "cy" | "cz" | "ch" | "csx" | "cs" | "csdg" => (0, 1, 1),
-        "crx" | "cry" | "crz" | "cp" | "cphase" | "cu1" => (1, 1, 1),
-        "cu3" => (3, 1, 1),
-        "cu" => (4, 1, 1),
-        "ccx" | "ccz" => (0, 2, 1),
-        "c3x" => (0, 3, 1),
-        "c4x" => (0, 4, 1),
-        "mcx" => (0, usize::MAX, 1),
-        "swap" | "iswap" => (0, 0, 2),
-        "cswap" => (0, 1, 2),
-        "rxx" | "ryy" | "rzz" => (1, 0, 2),
-        "gphase" => (1, 0, 0),
-        _ => return None,
-    })
-}
-
-fn primitive(name: &str, arguments: &[Affine], qubits: &[usize]) -> Result<Vec<Primitive>, String> {
-    let Some((count, controls, targets)) = builtin(name) else {
-        return Err(format!("gate `{name}` is not defined"));
-    };
-    let controls = if controls == usize::MAX { qubits.len().saturating_sub(targets) } else { controls };
-    if arguments.len() != count || qubits.len() != controls + targets {
-        return Err(format!("gate `{name}` takes {count} arguments and {} qubits", controls + targets));
-    }
-    let a: Vec<Angle> = arguments.iter().map(|a| a.angle()).collect();
-    let half_pi = Angle::Fixed(std::f64::consts::FRAC_PI_2);
-    let (control, target) = qubits.split_at(controls);
-    let gate = match name.trim_start_matches("mc").trim_start_matches("cc") {
-        _ if name == "gphase" => Gate::GlobalPhase(a[0]),
-        "id" | "u0" => Gate::I,
-        "x" | "cx" | "CX" | "c3x" | "c4x" => Gate::X,
-        "y" | "cy" => Gate::Y,
-        "z" | "cz" => Gate::Z,
-        "h" | "ch" => Gate::H,
-        "s" | "cs" => Gate::S,
-        "sdg" | "csdg" => Gate::Sdg,
-        "t" => Gate::T,
-        "tdg" => Gate::Tdg,
-        "sx" | "csx" => Gate::Sx,
-        "sxdg" => Gate::Sxdg,
-        "rx" | "crx" => Gate::Rx(a[0]),
-        "ry" | "cry" => Gate::Ry(a[0]),
-        "rz" | "crz" => Gate::Rz(a[0]),
-        "p" | "phase" | "u1" | "cp" | "cphase" | "cu1" => Gate::Phase(a[0]),
-        "u2" => Gate::U(half_pi, a[0], a[1]),
-        "u3" | "u" | "U" | "cu3" | "cu" => Gate::U(a[0], a[1], a[2]),
-        "swap" | "cswap" => Gate::Swap,
-        "iswap" => Gate::ISwap,
-        "rxx" => Gate::PauliRotation(vec![Pauli::X; 2], a[0]),
-        "ryy" => Gate::PauliRotation(vec![Pauli::Y; 2], a[0]),
-        "rzz" => Gate::PauliRotation(vec![Pauli::Z; 2], a[0]),
-        _ => return Err(format!("gate `{name}` is not defined")),
-    };
-    let mut out = vec![Primitive { gate, targets: target.to_vec(), controls: control.to_vec() }];
-    if name == "cu" {
-        // cu(θ, φ, λ, γ) is the controlled e^{iγ} u3.
-        out.push(Primitive { gate: Gate::Phase(a[3]), targets: control.to_vec(), controls: vec![] });
-    }
-    Ok(out)
 }

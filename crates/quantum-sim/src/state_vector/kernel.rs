@@ -40,6 +40,26 @@ pub(crate) fn lanes_mut(x: &mut [f64]) -> &mut [V] {
     x.as_chunks_mut().0
 }
 
+/// Lane w of the result is lane w ⊕ X. Spelt out, because the compiler turns a loop over such indices into slow gathers.
+#[inline(always)]
+pub(crate) fn flip<const X: usize>(x: &V) -> V {
+    [x[X], x[1 ^ X], x[2 ^ X], x[3 ^ X], x[4 ^ X], x[5 ^ X], x[6 ^ X], x[7 ^ X]]
+}
+
+/// Lane w of the result is lane w ⊕ T where w has the bit C, and lane w elsewhere.
+#[inline(always)]
+fn flip_where<const C: usize, const T: usize>(x: &V) -> V {
+    let y = flip::<T>(x);
+    choose::<C>(x, &y)
+}
+
+/// Lanes of `one` where w has the bit C, of `zero` elsewhere.
+#[inline(always)]
+fn choose<const C: usize>(zero: &V, one: &V) -> V {
+    let pick = |w: usize| if w & C != 0 { one[w] } else { zero[w] };
+    [pick(0), pick(1), pick(2), pick(3), pick(4), pick(5), pick(6), pick(7)]
+}
+
 /// Runs the body with a constant for 1 << `$qubit`, `$qubit` < 3: shuffles inside eight lanes need constants.
 macro_rules! with_low_bit {
     ($qubit:expr, $bit:ident => $body:expr) => {
@@ -130,9 +150,10 @@ fn one_low<const D: usize>(re: &mut [f64], im: &mut [f64], m: &M2) {
 #[inline(always)]
 pub(crate) fn one_low_lanes<const D: usize>(x: &V, y: &V, a: &V, b: &V, c: &V, d: &V) -> (V, V) {
     let (mut re, mut im) = ([0.0; LANES], [0.0; LANES]);
+    let (p, q) = (flip::<D>(x), flip::<D>(y));
     for w in 0..LANES {
-        re[w] = a[w] * x[w] - b[w] * y[w] + c[w] * x[w ^ D] - d[w] * y[w ^ D];
-        im[w] = a[w] * y[w] + b[w] * x[w] + c[w] * y[w ^ D] + d[w] * x[w ^ D];
+        re[w] = a[w] * x[w] - b[w] * y[w] + c[w] * p[w] - d[w] * q[w];
+        im[w] = a[w] * y[w] + b[w] * x[w] + c[w] * q[w] + d[w] * p[w];
     }
     (re, im)
 }
@@ -224,8 +245,8 @@ fn cx_array(v: &mut [V], control: usize, target: usize) {
                 let (a, b) = block.split_at_mut(d);
                 for (a, b) in a.iter_mut().zip(b) {
                     let (x, y) = (*a, *b);
-                    *a = std::array::from_fn(|w| if w & C != 0 { y[w] } else { x[w] });
-                    *b = std::array::from_fn(|w| if w & C != 0 { x[w] } else { y[w] });
+                    *a = choose::<C>(&x, &y);
+                    *b = choose::<C>(&y, &x);
                 }
             }
         }),
@@ -233,15 +254,13 @@ fn cx_array(v: &mut [V], control: usize, target: usize) {
             let d = 1 << (control - 3);
             for block in v.chunks_exact_mut(2 * d) {
                 for a in &mut block[d..] {
-                    let x = *a;
-                    *a = std::array::from_fn(|w| x[w ^ T]);
+                    *a = flip::<T>(a);
                 }
             }
         }),
         (true, true) => with_low_bit!(control, C => with_low_bit!(target, T => {
             for a in v {
-                let x = *a;
-                *a = std::array::from_fn(|w| x[if w & C != 0 { w ^ T } else { w }]);
+                *a = flip_where::<C, T>(a);
             }
         })),
     }
@@ -394,12 +413,14 @@ pub(crate) fn pauli_rotation(re: &mut [f64], im: &mut [f64], mask: usize, p: Mas
     let (re, im) = (lanes_mut(re), lanes_mut(im));
     let (xh, zh) = (p.x >> 3, p.z >> 3);
     with_lane_mask!(p.x & 7, X => {
+        let signs = flip::<X>(&signs);
         let turn = |sign: f64, x: &V, y: &V, px: &V, py: &V| -> (V, V) {
             let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
+            let (px, py) = (flip::<X>(px), flip::<X>(py));
             for w in 0..LANES {
-                let (gr, gi) = (sign * signs[w ^ X] * fr, sign * signs[w ^ X] * fi);
-                a[w] = c * x[w] + gr * px[w ^ X] - gi * py[w ^ X];
-                b[w] = c * y[w] + gr * py[w ^ X] + gi * px[w ^ X];
+                let (gr, gi) = (sign * signs[w] * fr, sign * signs[w] * fi);
+                a[w] = c * x[w] + gr * px[w] - gi * py[w];
+                b[w] = c * y[w] + gr * py[w] + gi * px[w];
             }
             (a, b)
         };

@@ -55,7 +55,7 @@ impl StateVector {
     pub fn project(&mut self, qubit: usize, outcome: bool) -> Result<f64> {
         let one = self.probability_one(qubit)?;
         let probability = if outcome { one } else { self.norm_squared() - one };
-        if !(probability > 0.0) {
+        if probability <= 0.0 || probability.is_nan() {
             let what = "probability of the outcome";
             return Err(Error::Range { operation: "project", what, value: probability, allowed: "> 0" });
         }

@@ -2,6 +2,7 @@
 //!
 //! Qubit q is bit q of the index: amplitude k belongs to |…b₂b₁b₀⟩ with b_q = (k >> q) & 1.
 
+pub(crate) mod compile;
 pub(crate) mod kernel;
 mod measure;
 pub(crate) mod observable;
@@ -80,10 +81,7 @@ impl StateVector {
             (state.re[k], state.im[k]) = (z.re, z.im);
         }
         let deviation = (state.norm_squared() - 1.0).abs();
-        // Written so that NaN fails too.
-        if !(deviation <= 1e-9) {
-            return Err(Error::NotValid { operation: "amplitudes", property: "norm 1", deviation });
-        }
+        crate::error::at_most("amplitudes", "norm 1", deviation, 1e-9)?;
         Ok(state)
     }
 

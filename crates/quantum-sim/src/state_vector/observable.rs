@@ -1,6 +1,6 @@
 //! Pauli observables on a state without matrices: ⟨P⟩ = Σ_k conj(ψ[k⊕x]) i^{|x∧z|} (−1)^{|k∧z|} ψ[k].
 
-use super::kernel::{LANES, Masks, V, lane_signs, lanes, lanes_mut, parity_sign, with_lane_mask};
+use super::kernel::{LANES, Masks, V, flip, lane_signs, lanes, lanes_mut, parity_sign, with_lane_mask};
 use crate::pauli::{PauliString, PauliSum};
 
 impl From<&PauliString> for Masks {
@@ -30,10 +30,11 @@ pub(crate) fn expectation(re: &[f64], im: &[f64], p: Masks) -> f64 {
     with_lane_mask!(p.x & 7, X => {
         for (j, (re_k, im_k)) in re.iter().zip(im).enumerate() {
             let (a, b) = (&re[j ^ xh], &im[j ^ xh]);
+            let (a, b) = (flip::<X>(a), flip::<X>(b));
             let sign = parity_sign(j, zh);
             for w in 0..LANES {
-                let real = a[w ^ X] * re_k[w] + b[w ^ X] * im_k[w];
-                let imaginary = a[w ^ X] * im_k[w] - b[w ^ X] * re_k[w];
+                let real = a[w] * re_k[w] + b[w] * im_k[w];
+                let imaginary = a[w] * im_k[w] - b[w] * re_k[w];
                 sum[w] += sign * signs[w] * (ur * real - ui * imaginary);
             }
         }
@@ -55,14 +56,15 @@ pub(crate) fn accumulate(
     let (ur, ui) = p.unit(0);
     let (ur, ui) = (coefficient * ur, coefficient * ui);
     with_lane_mask!(p.x & 7, X => {
+        let signs = flip::<X>(&signs);
         for (j, (out_re, out_im)) in lanes_mut(out_re).iter_mut().zip(lanes_mut(out_im)).enumerate() {
             let k = j ^ xh;
-            let (x, y) = (&re[k], &im[k]);
+            let (x, y) = (flip::<X>(&re[k]), flip::<X>(&im[k]));
             let sign = parity_sign(k, zh);
             for w in 0..LANES {
-                let (gr, gi) = (sign * signs[w ^ X] * ur, sign * signs[w ^ X] * ui);
-                out_re[w] += gr * x[w ^ X] - gi * y[w ^ X];
-                out_im[w] += gr * y[w ^ X] + gi * x[w ^ X];
+                let (gr, gi) = (sign * signs[w] * ur, sign * signs[w] * ui);
+                out_re[w] += gr * x[w] - gi * y[w];
+                out_im[w] += gr * y[w] + gi * x[w];
             }
         }
     });

@@ -148,8 +148,7 @@ impl Pass {
                         top,
                         task,
                         #[inline(always)]
-                        |tiles: &mut [[Vec<f64>; 2]], _: &mut [f64]| {
-                            let [re, im] = &mut tiles[0];
+                        |[(re, im)]: [(&mut [f64], &mut [f64]); 1], _: &mut [f64]| {
                             apply_steps(&self.steps, bound, re, im);
                         },
                     );
@@ -210,19 +209,19 @@ impl Pass {
         );
     }
 
-    /// Gathers each tile, runs the body on it, and scatters it back.
+    /// Gathers each tile of all S states, runs the body on it, and scatters it back; contiguous tiles stay in place.
     #[inline(always)]
     pub(crate) fn tiles<const S: usize>(
         &self,
         parts: &mut [Vec<Part>; S],
         top: usize,
         task: &mut Task,
-        mut body: impl FnMut(&mut [[Vec<f64>; 2]], &mut [f64]),
+        mut body: impl FnMut([(&mut [f64], &mut [f64]); S], &mut [f64]),
     ) {
         let run = 1usize << self.low;
         let inner: Vec<usize> = self.high.iter().copied().filter(|&q| q < top).collect();
         let rows = 1usize << inner.len();
-        // Offsets of a tile's rows inside a part, and the qubits that number the tiles.
+        // Offsets of a tile's rows inside a part, and the qubits that do not number the tiles.
         let offsets: Vec<usize> = (0..rows)
             .map(|row| inner.iter().enumerate().fold(0, |o, (k, &q)| o | (row >> k & 1) << q))
             .collect();
@@ -230,22 +229,34 @@ impl Pass {
         let count = (1usize << top) >> (self.low + inner.len());
         for tile in 0..count {
             let base = super::kernel::insert_zeros(tile, &fixed);
-            for (state, parts) in parts.iter().enumerate() {
-                for (p, part) in parts.iter().enumerate() {
-                    for (row, offset) in offsets.iter().enumerate() {
-                        let (to, from) = ((p * rows + row) * run, base + offset);
-                        let [re, im] = &mut task.tiles[state];
+            if self.high.is_empty() {
+                let mut states = parts.iter_mut().filter_map(|list| list.first_mut());
+                let in_place = std::array::from_fn(|_| match states.next() {
+                    Some(part) => (&mut part.re[base..base + run], &mut part.im[base..base + run]),
+                    None => (&mut [][..], &mut [][..]),
+                });
+                body(in_place, &mut task.sums);
+                continue;
+            }
+            let places =
+                |p: usize| offsets.iter().enumerate().map(move |(row, o)| ((p * rows + row) * run, base + o));
+            for (list, [re, im]) in parts.iter().zip(&mut task.tiles) {
+                for (p, part) in list.iter().enumerate() {
+                    for (to, from) in places(p) {
                         re[to..to + run].copy_from_slice(&part.re[from..from + run]);
                         im[to..to + run].copy_from_slice(&part.im[from..from + run]);
                     }
                 }
             }
-            body(&mut task.tiles, &mut task.sums);
-            for (state, parts) in parts.iter_mut().enumerate() {
-                for (p, part) in parts.iter_mut().enumerate() {
-                    for (row, offset) in offsets.iter().enumerate() {
-                        let (from, to) = ((p * rows + row) * run, base + offset);
-                        let [re, im] = &task.tiles[state];
+            let mut tiles = task.tiles.iter_mut();
+            let gathered = std::array::from_fn(|_| match tiles.next() {
+                Some([re, im]) => (&mut re[..], &mut im[..]),
+                None => (&mut [][..], &mut [][..]),
+            });
+            body(gathered, &mut task.sums);
+            for (list, [re, im]) in parts.iter_mut().zip(&task.tiles) {
+                for (p, part) in list.iter_mut().enumerate() {
+                    for (from, to) in places(p) {
                         part.re[to..to + run].copy_from_slice(&re[from..from + run]);
                         part.im[to..to + run].copy_from_slice(&im[from..from + run]);
                     }
