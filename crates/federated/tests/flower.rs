@@ -95,7 +95,7 @@ impl SuperLink {
         let log = std::fs::File::create(home.path().join("superlink.log")).unwrap();
         let process = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let link = Self { bin, address, tls, _process: Killed(process), home };
-        wait_until("starting the SuperLink", 120, || std::net::TcpStream::connect(&link.address).is_ok());
+        wait_until("starting the SuperLink", 300, || std::net::TcpStream::connect(&link.address).is_ok());
         link
     }
 
@@ -340,7 +340,7 @@ fn secure_aggregation_travels_as_custom_messages() {
         std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/secure_sum");
     assert!(program.exists(), "{} is missing: build the examples", program.display());
     let settings = format!("secure-sum=\"{}\" directory=\"{}\"", program.display(), file.display());
-    let _run = link.run(&format!("num-server-rounds=1 dim=1000 min-nodes=4 round-timeout=20 {settings}"));
+    let _run = link.run(&format!("num-server-rounds=1 dim=1000 min-nodes=4 round-timeout=60 {settings}"));
     let (low, high) = link.result(300);
     // the mean of clients 0, 1 and 2 moving half-way from 0 to their numbers
     assert!((low - 0.5).abs() < 1e-4 && (high - 0.5).abs() < 1e-4, "{low} {high}\n{}", link.log());

@@ -14,6 +14,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The only version of Flower that this node speaks.
 pub const VERSION: &str = "1.41.0";
+/// Flower's error code for requests about a run whose status does not allow them any more.
+const RUN_IS_OVER: u64 = 2007;
 /// Largest response: a chunk of 5 MiB and what is around it, with room for lists of objects.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -183,7 +185,8 @@ impl Connection {
         }
     }
 
-    /// One request of the Fleet protocol.
+    /// One request of the Fleet protocol. A run that is over is [`Error::OutOfOrder`], any other refusal
+    /// [`Error::Transport`].
     pub(super) fn call<R: Message + Default>(&self, method: &str, request: &impl Message) -> Result<R> {
         let body = request.encode_to_vec();
         let headers = self.headers()?;
@@ -200,7 +203,16 @@ impl Connection {
             Ok((status, response.into_body().with_config().limit(MOST_BYTES).read_to_vec()?))
         })?;
         if status != 200 {
+            let code = serde_json::from_slice::<serde_json::Value>(&answer)
+                .ok()
+                .and_then(|v| v.get("code")?.as_u64());
             let text = String::from_utf8_lossy(&answer[..answer.len().min(500)]).into_owned();
+            if code == Some(RUN_IS_OVER) {
+                return Err(Error::OutOfOrder {
+                    operation: "flower",
+                    reason: format!("{method}: the run is over"),
+                });
+            }
             return Err(Error::Transport {
                 operation: method.into(),
                 reason: format!("HTTP {status}: {text}"),

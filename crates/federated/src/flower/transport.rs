@@ -109,10 +109,14 @@ impl FlowerTransport {
     /// A server that cannot be reached.
     pub fn runs_finished(&self) -> Result<bool> {
         for &run_id in &self.runs {
-            let response: GetRunResponse =
-                self.connection.call("get-run", &GetRunRequest { node: Some(self.node), run_id })?;
-            let status = response.run.and_then(|r| r.status).map(|s| s.status);
-            if status.as_deref() != Some("finished") {
+            let request = GetRunRequest { node: Some(self.node), run_id };
+            let finished = match self.connection.call::<GetRunResponse>("get-run", &request) {
+                Ok(response) => response.run.and_then(|r| r.status).is_some_and(|s| s.status == "finished"),
+                // the server does not talk about a run that is over
+                Err(Error::OutOfOrder { .. }) => true,
+                Err(error) => return Err(error),
+            };
+            if !finished {
                 return Ok(false);
             }
         }
@@ -251,6 +255,33 @@ impl Drop for FlowerTransport {
 
 impl Transport for FlowerTransport {
     fn pull(&mut self, wait: Duration) -> Result<Option<Task>> {
+        match self.pull_task(wait) {
+            // the run ended while its task was on the way
+            Err(Error::OutOfOrder { .. }) => Ok(None),
+            other => other,
+        }
+    }
+
+    fn push(&mut self, task: &Task, answer: Answer) -> Result<()> {
+        let Some(open) = self.open.remove(&task.id) else {
+            let reason = "the task is unknown or answered already".into();
+            return Err(Error::OutOfOrder { operation: "push", reason });
+        };
+        match self.push_answer(task, open, &answer) {
+            // nobody waits for this answer any more
+            Err(Error::OutOfOrder { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The heartbeat has its own thread, so that long training does not take the node offline; nothing is left to do.
+    fn heartbeat(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl FlowerTransport {
+    fn pull_task(&mut self, wait: Duration) -> Result<Option<Task>> {
         let start = Instant::now();
         let request = PullMessagesRequest { node: Some(self.node), message_ids: vec![] };
         let (metadata, tree) = loop {
@@ -277,11 +308,8 @@ impl Transport for FlowerTransport {
         Ok(Some(task))
     }
 
-    fn push(&mut self, task: &Task, answer: Answer) -> Result<()> {
-        let Some((instruction, started)) = self.open.remove(&task.id) else {
-            let reason = "the task is unknown or answered already".into();
-            return Err(Error::OutOfOrder { operation: "push", reason });
-        };
+    fn push_answer(&self, task: &Task, open: (Metadata, Instant), answer: &Answer) -> Result<()> {
+        let (instruction, started) = open;
         let now = unix_time();
         let mut reply = Metadata {
             run_id: instruction.run_id,
@@ -297,7 +325,7 @@ impl Transport for FlowerTransport {
             dst_task_id: instruction.src_task_id,
         };
         let mut builder = Builder::default();
-        let content = builder.answer(&answer);
+        let content = builder.answer(answer);
         let body = Envelope { metadata: Some(reply.clone()), content: None, error: None }.encode_to_vec();
         let root = builder.add("Message", vec![content], &body);
         reply.message_id = root.object_id.clone();
@@ -309,10 +337,5 @@ impl Transport for FlowerTransport {
         };
         let pushed: PushMessagesResponse = self.connection.call("push-messages", &request)?;
         self.push_objects(instruction.run_id, &pushed, &builder.objects)
-    }
-
-    /// The heartbeat has its own thread, so that long training does not take the node offline; nothing is left to do.
-    fn heartbeat(&mut self) -> Result<()> {
-        Ok(())
     }
 }
