@@ -102,7 +102,32 @@ impl JointReplay {
     }
 
     /// Stores one step of all copies: observations before, actions as vectors (per agent `[B, A]`), who acted.
-    pub fn push(&mut self, before: &[Vec<f32>], actions: &[Vec<f32>], live: &[Vec<bool>], step: &BatchStep) {
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a buffer has another size.
+    pub fn push(
+        &mut self,
+        before: &[Vec<f32>],
+        actions: &[Vec<f32>],
+        live: &[Vec<bool>],
+        step: &BatchStep,
+    ) -> Result<()> {
+        let copies = step.reset.len();
+        let total = |rows: &[Vec<f32>]| rows.iter().map(Vec::len).sum::<usize>();
+        let even = |rows: &[Vec<f32>]| rows.iter().all(|r| r.len().is_multiple_of(copies.max(1)));
+        let flags =
+            |rows: &[Vec<bool>]| rows.len() == self.columns.agents && rows.iter().all(|r| r.len() == copies);
+        let seen = [before, &step.observations, &step.final_observations];
+        let fits = seen.iter().all(|rows| total(rows) == copies * self.columns.observations && even(rows))
+            && total(actions) == copies * self.columns.actions
+            && even(actions)
+            && flags(live)
+            && flags(&step.terminated)
+            && step.rewards.len() == self.columns.agents
+            && step.rewards.iter().all(|r| r.len() == copies);
+        if !fits {
+            return Err(Error::shape("joint replay", format!("buffers of {copies} copies"), "other sizes"));
+        }
         let width = self.columns.width();
         for b in 0..step.reset.len() {
             let slot = self.pushes % self.capacity;
@@ -127,6 +152,7 @@ impl JointReplay {
             next.iter().for_each(|rows| put(&rows[line(rows)]));
             self.pushes += 1;
         }
+        Ok(())
     }
 
     /// Draws `rows` transitions uniformly with replacement, the same ones for all agents.
@@ -181,7 +207,7 @@ mod tests {
         for _ in 0..2 {
             let (before, live) = (step.observations.clone(), step.live.clone());
             env.step(&actions, &mut step).unwrap();
-            replay.push(&before, &vec![vec![1.0, 0.0, 1.0, 0.0]; 2], &live, &step);
+            replay.push(&before, &vec![vec![1.0, 0.0, 1.0, 0.0]; 2], &live, &step).unwrap();
         }
         assert_eq!(replay.len(), 3);
         let mut batch = JointBatch::default();

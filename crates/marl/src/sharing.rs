@@ -44,11 +44,11 @@ impl Set {
     /// Writes rows `[observation, zeros, identity]` for the set's `k`-th member from rows of length `width` that
     /// start `stride` apart.
     pub fn write(&self, k: usize, rows: &[f32], width: usize, stride: usize, into: &mut Vec<f32>) {
-        for row in rows.chunks(stride) {
+        for row in rows.chunks(stride.max(1)) {
             let start = into.len();
             into.extend_from_slice(&row[..width.min(row.len())]);
             into.resize(start + self.input(), 0.0);
-            if self.identity() > 0 {
+            if k < self.identity() {
                 into[start + self.observation + k] = 1.0;
             }
         }

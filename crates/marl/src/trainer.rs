@@ -4,7 +4,7 @@
 //! Steps are environment steps: one step of B copies counts B. Returns are undiscounted, per agent; how they are
 //! summed is the reader's choice, so the unit must be said wherever a number is shown.
 
-use crate::env::{Batch, BatchActions, BatchStep};
+use crate::env::{Batch, BatchActions, BatchStep, Layout};
 use crate::{Error, Result};
 use rl_core::{SeedStream, StreamRng};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,21 @@ pub trait Learner {
     /// Losses and other numbers of the last update, for metrics.
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         Vec::new()
+    }
+}
+
+/// Checks that observations and action buffers are those of one number of copies of a layout.
+///
+/// # Errors
+/// [`Error::Shape`].
+pub fn check_act(layout: &Layout, observations: &[Vec<f32>], actions: &BatchActions) -> Result<()> {
+    let first = layout.agents.first().map_or(1, |a| a.observation.max(1));
+    let copies = observations.first().map_or(0, Vec::len) / first;
+    let sized = observations.len() == layout.n()
+        && observations.iter().zip(&layout.agents).all(|(o, a)| o.len() == copies * a.observation);
+    match sized {
+        true => actions.check(layout, copies),
+        false => Err(Error::shape("act", format!("observations of {} agents", layout.n()), "other sizes")),
     }
 }
 

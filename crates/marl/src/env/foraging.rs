@@ -450,7 +450,7 @@ impl MultiAgentEnv for Foraging {
                 chosen[i] = *a;
             }
         }
-        outcome.clear();
+        outcome.restart(self.players.len());
         self.travel(&chosen);
         self.load(&chosen, &mut outcome.rewards);
         self.t += 1;

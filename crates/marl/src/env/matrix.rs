@@ -185,6 +185,7 @@ impl MultiAgentEnv for Matrix {
         }
         let index = |a: &Option<Action<'_>>| if let Some(Action::Discrete(a)) = a { *a } else { 0 };
         let joint = actions.iter().zip(&self.config.actions).fold(0, |joint, (a, &n)| joint * n + index(a));
+        outcome.restart(self.layout.n());
         outcome.rewards.copy_from_slice(&self.config.payoffs[self.state][joint]);
         let mut left = rng.random::<f64>();
         let next = self.config.transitions[self.state][joint].iter().position(|&p| {

@@ -195,18 +195,20 @@ impl Outcome {
         Self { rewards: vec![0.0; n], terminated: vec![false; n], truncated: vec![false; n] }
     }
 
-    /// Back to zero rewards and no end.
-    pub fn clear(&mut self) {
-        self.rewards.fill(0.0);
-        self.terminated.fill(false);
-        self.truncated.fill(false);
+    /// Back to zero rewards and no end, for `n` agents; allocates only when `n` has grown.
+    pub fn restart(&mut self, n: usize) {
+        self.rewards.clear();
+        self.rewards.resize(n, 0.0);
+        for flags in [&mut self.terminated, &mut self.truncated] {
+            flags.clear();
+            flags.resize(n, false);
+        }
     }
 }
 
 /// An environment in which all live agents act at once.
 ///
-/// `observe`, `mask` and `state` describe the present; `outcome` of `step` must have been made for the same
-/// number of agents, and its buffers are written over.
+/// `observe`, `mask` and `state` describe the present; the buffers of `step`'s `outcome` are written over.
 pub trait MultiAgentEnv {
     /// The agents and their spaces.
     fn layout(&self) -> &Layout;

@@ -218,7 +218,7 @@ impl MultiAgentEnv for PointArena {
         if !self.live.contains(&true) {
             return Err(Error::State { operation: "step", reason: "no agent is live: call reset".into() });
         }
-        outcome.clear();
+        outcome.restart(self.config.agents);
         for (s, action) in self.states.chunks_exact_mut(self.config.dims).zip(actions) {
             let Some(Action::Continuous(a)) = action else { continue };
             for axis in 0..2 {

@@ -75,7 +75,7 @@ impl TurnBased {
         };
         self.node = child;
         self.deal(rng);
-        outcome.clear();
+        outcome.restart(2);
         if let Node::End { returns } = self.tree.node(self.node) {
             outcome.rewards.copy_from_slice(returns);
             outcome.terminated.fill(true);

@@ -22,7 +22,7 @@ mod critic;
 use crate::env::{ActionSpace, BatchActions, BatchStep, Layout};
 use crate::joint_replay::{Columns, JointBatch, JointReplay};
 use crate::sharing::Sharing;
-use crate::trainer::{Learner, Mode};
+use crate::trainer::{Learner, Mode, check_act};
 use crate::{Error, Result};
 use actor::Actors;
 use critic::Critics;
@@ -166,6 +166,7 @@ struct Losses {
 #[derive(Debug)]
 pub struct Maddpg {
     config: Config,
+    layout: Layout,
     columns: Columns,
     actors: Actors,
     critics: Critics,
@@ -200,6 +201,7 @@ impl Maddpg {
             until_update: config.warm_up,
             updates: 0,
             losses: Losses::default(),
+            layout: layout.clone(),
             columns,
             config,
         })
@@ -234,6 +236,7 @@ impl Learner for Maddpg {
         rng: &mut StreamRng,
         actions: &mut BatchActions,
     ) -> Result<()> {
+        check_act(&self.layout, observations, actions)?;
         let noise = self.config.noise.at(self.steps);
         self.actors.act(observations, mode, noise, rng, &mut self.chosen)?;
         self.actors.execute(&self.chosen, actions);
@@ -247,7 +250,7 @@ impl Learner for Maddpg {
         step: &BatchStep,
         rng: &mut StreamRng,
     ) -> Result<()> {
-        self.replay.push(before, &self.chosen, live, step);
+        self.replay.push(before, &self.chosen, live, step)?;
         let copies = step.reset.len();
         self.steps += copies as u64;
         // Counted in environment steps, whatever the number of copies.

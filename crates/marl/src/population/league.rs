@@ -144,6 +144,9 @@ impl League {
             return Err(Error::shape("league opponent", "a learner", player));
         };
         let mains: Vec<usize> = self.learners(Role::Main).collect();
+        if mains.is_empty() {
+            return Err(Error::shape("league opponent", "at least one main player", 0));
+        }
         let present = mains[rng.random_range(0..mains.len())];
         let drawn = match member.role {
             Role::LeagueExploiter => self.prioritised(player, &self.frozen(|_| true), Priority::Hard, rng),

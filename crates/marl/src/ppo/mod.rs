@@ -23,7 +23,7 @@ pub use value_norm::ValueNorm;
 use crate::env::{ActionSpace, BatchActions, BatchStep, Layout};
 use crate::gumbel;
 use crate::sharing::{Set, Sharing};
-use crate::trainer::{Learner, Mode};
+use crate::trainer::{Learner, Mode, check_act};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
 use loss::Sample;
@@ -129,6 +129,7 @@ struct Team {
 #[derive(Debug)]
 pub struct Ppo {
     config: Config,
+    layout: Layout,
     teams: Vec<Team>,
     spaces: Vec<ActionSpace>,
     observations: Vec<usize>,
@@ -147,9 +148,13 @@ impl Ppo {
         let spaces: Vec<ActionSpace> = layout.agents.iter().map(|a| a.actions).collect();
         let observations: Vec<usize> = layout.agents.iter().map(|a| a.observation).collect();
         let joint: usize = observations.iter().sum();
-        let discrete = |i: usize| matches!(spaces[i], ActionSpace::Discrete(_));
+        // Shared discrete policies mask what an agent does not have; shared Gaussians need one width.
+        let kind = |i: usize| match spaces[i] {
+            ActionSpace::Discrete(_) => 0,
+            ActionSpace::Continuous { dim, .. } => dim,
+        };
         let sets = config.sharing.sets(layout);
-        if sets.iter().any(|s| s.members.iter().any(|&i| discrete(i) != discrete(s.members[0]))) {
+        if sets.iter().any(|s| s.members.iter().any(|&i| kind(i) != kind(s.members[0]))) {
             return Err(Error::config(
                 "ppo",
                 "sharing",
@@ -192,6 +197,7 @@ impl Ppo {
             observations,
             workspace: Workspace::default(),
             metrics: Vec::new(),
+            layout: layout.clone(),
             config,
         })
     }
@@ -282,9 +288,7 @@ impl Learner for Ppo {
         rng: &mut StreamRng,
         actions: &mut BatchActions,
     ) -> Result<()> {
-        if observations.len() != self.spaces.len() {
-            return Err(Error::shape("ppo act", format!("{} agents", self.spaces.len()), observations.len()));
-        }
+        check_act(&self.layout, observations, actions)?;
         let mut rows = Vec::new();
         for team in &self.teams {
             for (k, &i) in team.set.members.iter().enumerate() {

@@ -20,7 +20,7 @@ use crate::env::{ActionSpace, BatchActions, BatchStep, Layout};
 use crate::gumbel;
 use crate::joint_replay::{Columns, JointBatch, JointReplay};
 use crate::sharing::{Set, Sharing};
-use crate::trainer::{Learner, Mode};
+use crate::trainer::{Learner, Mode, check_act};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
@@ -132,6 +132,7 @@ struct Agents {
 #[derive(Debug)]
 pub struct ValueDecomposition {
     config: Config,
+    layout: Layout,
     columns: Columns,
     sizes: Vec<(usize, usize)>,
     agents: Vec<Agents>,
@@ -198,6 +199,7 @@ impl ValueDecomposition {
             losses: [0.0; 2],
             agents,
             mixer,
+            layout: layout.clone(),
             columns,
             config,
         })
@@ -323,10 +325,7 @@ impl Learner for ValueDecomposition {
         rng: &mut StreamRng,
         actions: &mut BatchActions,
     ) -> Result<()> {
-        if observations.len() != self.sizes.len() {
-            let want = format!("{} agents", self.sizes.len());
-            return Err(Error::shape("value decomposition act", want, observations.len()));
-        }
+        check_act(&self.layout, observations, actions)?;
         let epsilon = if mode == Mode::Explore { self.config.epsilon.at(self.steps) } else { 0.0 };
         let mut input = Vec::new();
         for agents in &self.agents {
@@ -360,7 +359,7 @@ impl Learner for ValueDecomposition {
         step: &BatchStep,
         rng: &mut StreamRng,
     ) -> Result<()> {
-        self.replay.push(before, &self.chosen, live, step);
+        self.replay.push(before, &self.chosen, live, step)?;
         let mut passed = step.reset.len();
         self.steps += passed as u64;
         while passed >= self.until_update {

@@ -513,8 +513,8 @@ impl Particle {
         self.rules.advance(&mut self.world);
         self.t += 1;
         let over = self.t >= self.rules.config.max_cycles;
+        outcome.restart(self.rules.cast.agents);
         outcome.rewards.iter_mut().zip(&self.world.rewards).for_each(|(out, r)| *out = r[0]);
-        outcome.terminated.fill(false);
         outcome.truncated.fill(over);
         self.live.fill(!over);
     }

@@ -99,9 +99,13 @@ pub fn scripted(env: &Particle, agent: AgentId) -> usize {
     }
 }
 
-/// The assignment of rows to columns with the least total cost (exhaustive up to seven rows, then row by row).
+/// The assignment of rows to columns with the least total cost (exhaustive up to seven rows, then row by row); in order
+/// when the table is not square.
 pub fn assign(cost: &[Vec<f64>]) -> Vec<usize> {
     let n = cost.len();
+    if cost.iter().any(|row| row.len() != n) {
+        return (0..n).collect();
+    }
     let mut used = vec![false; n];
     if n > 7 {
         let greedy = |row: &Vec<f64>| {
