@@ -233,7 +233,7 @@ impl Optimizer {
         for (i, (params, _)) in self.modules.iter().enumerate() {
             if let Some(gradient) = grads.get(params.tensor()) {
                 let gradient = gradient.to_device(&candle_core::Device::Cpu)?.contiguous()?;
-                squares += with_slice::<f32, _>(&gradient, |g| Ok(f64::from(dot(g, g))))?;
+                squares += with_slice::<f32, _>(&gradient, |g| Ok(squared_norm(g)))?;
                 found.push((i, gradient));
             }
         }
@@ -256,7 +256,7 @@ impl Optimizer {
         let (params, slots) = &self.modules[index];
         let (scale, gradient) = match self.config.clip {
             Clip::None => (1.0, gradient),
-            Clip::GlobalNorm(max) => ((max / (norm + 1e-6)).min(1.0), gradient),
+            Clip::GlobalNorm(max) => (global_norm_scale(norm, max), gradient),
             Clip::Adaptive { clip, floor } => {
                 let mut g = gradient.to_vec1::<f32>()?;
                 params.with::<f32, _>(|theta| {
@@ -287,6 +287,17 @@ impl Optimizer {
     }
 }
 
+/// Σ g² of one module's gradient. The global norm is the root of the sum over modules.
+pub fn squared_norm<R: Real>(gradient: &[R]) -> f64 {
+    dot(gradient, gradient).to_f64()
+}
+
+/// What clipping by the global norm multiplies every gradient with: min(1, max / (‖g‖ + 1e-6)), PyTorch's rule
+/// (Pascanu et al. 2013 without the 1e-6).
+pub fn global_norm_scale(norm: f64, max: f64) -> f64 {
+    (max / (norm + 1e-6)).min(1.0)
+}
+
 /// Adaptive gradient clipping of every part of one module.
 pub fn clip_adaptive<R: Real>(parts: &[Part], theta: &[R], gradient: &mut [R], clip: f64, floor: f64) {
     for part in parts {
@@ -294,7 +305,7 @@ pub fn clip_adaptive<R: Real>(parts: &[Part], theta: &[R], gradient: &mut [R], c
         let upper = R::real(clip) * num_traits::Float::max(R::real(floor), dot(p, p).sqrt());
         let ratio = dot(g, g).sqrt() / upper;
         if ratio > R::real(1.0) {
-            g.iter_mut().for_each(|v| *v = *v / ratio);
+            g.iter_mut().for_each(|v| *v /= ratio);
         }
     }
 }

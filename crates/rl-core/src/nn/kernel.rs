@@ -38,7 +38,7 @@ impl Real for f32 {
     fn fast_exp(self) -> f32 {
         let x = self.clamp(-87.0, 88.0);
         let n = (x * std::f32::consts::LOG2_E).round_ties_even();
-        let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_375, x));
+        let r = n.mul_add(2.121_944_4e-4, n.mul_add(-355.0 / 512.0, x));
         let mut p = 1.987_569_1e-4f32;
         for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
             p = p.mul_add(r, c);

@@ -446,7 +446,7 @@ impl Layer {
         simd(|| {
             let rows = dy.chunks_exact_mut(n).zip(cache.normalised.chunks_exact(n)).zip(&cache.inverse_std);
             for ((d, v), &inverse) in rows {
-                d.iter_mut().zip(scale).for_each(|(d, &g)| *d = *d * g);
+                d.iter_mut().zip(scale).for_each(|(d, &g)| *d *= g);
                 let along = dot_inline(d, v) / count;
                 let mean = if centred { d.iter().copied().sum::<R>() / count } else { R::real(0.0) };
                 d.iter_mut().zip(v).for_each(|(d, &v)| *d = (*d - mean - v * along) * inverse);
@@ -467,7 +467,7 @@ impl Activation {
             Self::Identity => {}
             Self::Relu => simd(|| y.iter_mut().for_each(|v| *v = if *v > zero { *v } else { zero })),
             Self::Tanh => simd(|| y.iter_mut().for_each(|v| *v = v.fast_tanh())),
-            Self::Silu => simd(|| y.iter_mut().for_each(|v| *v = *v * v.sigmoid())),
+            Self::Silu => simd(|| y.iter_mut().for_each(|v| *v *= v.sigmoid())),
             Self::Elu => simd(|| {
                 y.iter_mut().for_each(|v| *v = if *v > zero { *v } else { v.fast_exp() - one });
             }),
@@ -479,25 +479,25 @@ impl Activation {
     fn backward<R: Real>(self, dy: &mut [R], x: &[R], y: &[R]) {
         let (zero, one) = (R::real(0.0), R::real(1.0));
         let from_output = |dy: &mut [R], f: &dyn Fn(R) -> R| {
-            dy.iter_mut().zip(y).for_each(|(d, &y)| *d = *d * f(y));
+            dy.iter_mut().zip(y).for_each(|(d, &y)| *d *= f(y));
         };
         match self {
             Self::Identity => {}
             Self::Relu => simd(|| {
                 dy.iter_mut().zip(y).for_each(|(d, &y)| *d = if y > zero { *d } else { zero });
             }),
-            Self::Tanh => simd(|| dy.iter_mut().zip(y).for_each(|(d, &y)| *d = *d * (one - y * y))),
+            Self::Tanh => simd(|| dy.iter_mut().zip(y).for_each(|(d, &y)| *d *= one - y * y)),
             Self::Elu => from_output(dy, &|y| if y > zero { one } else { y + one }),
             Self::Silu => simd(|| {
                 dy.iter_mut().zip(x).for_each(|(d, &x)| {
                     let s = x.sigmoid();
-                    *d = *d * (s + x * s * (one - s));
+                    *d *= s + x * s * (one - s);
                 });
             }),
             Self::Mish => simd(|| {
                 dy.iter_mut().zip(x).for_each(|(d, &x)| {
                     let gate = mish_gate(x);
-                    *d = *d * (gate + x * x.sigmoid() * (one - gate * gate));
+                    *d *= gate + x * x.sigmoid() * (one - gate * gate);
                 });
             }),
         }

@@ -10,12 +10,16 @@ mod fused_loss;
 pub mod gru;
 pub mod init;
 pub mod kernel;
+pub mod lstm;
 pub mod mlp;
+pub mod norm_gru;
 pub mod ops;
 pub mod params;
 
 pub use fused_loss::fused_loss;
 pub use gru::Gru;
 pub use init::Init;
+pub use lstm::Lstm;
 pub use mlp::{Activation, Mlp, MlpConfig, Norm};
+pub use norm_gru::NormGru;
 pub use params::Params;

@@ -34,7 +34,7 @@ impl Field {
     }
 }
 
-/// Sizes and rules of a [`SequenceBuffer`].
+/// Sizes and rules of a [`SequenceBuffer`](super::SequenceBuffer).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SequenceConfig {
     /// Steps kept per stream; the oldest gives way.

@@ -232,3 +232,17 @@ pub(super) fn bernoulli(section: &Value, _: &Value, checker: &mut Checker) -> Ou
     checker.close_slice("loss", &loss, &numbers(section, "loss")?, TOLERANCE);
     Ok(())
 }
+
+/// The bounds are numbers here; PETS learns one pair per dimension.
+pub(super) fn gaussian_nll(section: &Value, _: &Value, checker: &mut Checker) -> Outcome {
+    let bound = |key: &str| -> std::result::Result<Tensor, String> { vector(&[get(section, key)?]) };
+    let raw = vector(&numbers(section, "raw_logvar")?)?;
+    let log_var = dist::bounded_log_var(&raw, &bound("min_logvar")?, &bound("max_logvar")?).map_err(text)?;
+    checker.close_slice("bounded", &elements(&log_var)?, &numbers(section, "bounded")?, TOLERANCE);
+    let (mean, target) = (vector(&numbers(section, "mu")?)?, vector(&numbers(section, "target")?)?);
+    let loss = elements(&dist::gaussian_nll(&mean, &log_var, &target).map_err(text)?)?;
+    checker.close_slice("nll_per_dim", &loss, &numbers(section, "nll_per_dim")?, TOLERANCE);
+    let mean = loss.iter().sum::<f64>() / loss.len() as f64;
+    checker.close("nll_mean", mean, get(section, "nll_mean")?, TOLERANCE);
+    Ok(())
+}
