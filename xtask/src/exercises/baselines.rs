@@ -24,14 +24,14 @@ pub(super) struct Baselines;
 pub(super) struct Config {
     /// Episodes of an evaluation, from the fixed starts 10000, 10001, ...
     episodes: u64,
-    /// Environments side by side for PPO.
-    ppo_environments: usize,
     /// DQN on CartPole-v1.
     cartpole_dqn: DqnConfig,
     /// PPO on CartPole-v1.
     cartpole_ppo: PpoConfig,
     /// DQN on Acrobot-v1.
     acrobot_dqn: DqnConfig,
+    /// PPO on Acrobot-v1.
+    acrobot_ppo: PpoConfig,
     /// SAC on Pendulum-v1.
     pendulum_sac: SacConfig,
     /// SAC on MountainCarContinuous-v0.
@@ -89,12 +89,29 @@ fn acrobot_dqn(steps: u64) -> DqnConfig {
         batch_size: 128,
         capacity: 50_000,
         learning_starts: steps / 100,
-        train_every: 4,
+        train_every: 1,
         updates_per_training: 1,
-        target_every: 250,
+        target_every: 500,
         n_step: 3,
         exploration: exploration(0.05, steps * 12 / 100),
         ..DqnConfig::default()
+    }
+}
+
+/// The zoo's normalised observations, rollout of 16 environments, γ and λ, with smaller rollouts and a larger, annealed
+/// learning rate, for a tenth of its steps.
+fn acrobot_ppo(steps: u64) -> PpoConfig {
+    PpoConfig {
+        total_steps: steps,
+        rollout_steps: 64,
+        epochs: 10,
+        minibatch_size: 128,
+        gamma: 0.99,
+        gae_lambda: 0.94,
+        learning_rate: to_zero(2e-3, steps),
+        clip: Schedule::Constant(0.2),
+        normalize_observations: true,
+        ..PpoConfig::default()
     }
 }
 
@@ -103,7 +120,8 @@ fn pendulum_sac(steps: u64) -> SacConfig {
     SacConfig { total_steps: steps, hidden: vec![64, 64], learning_rate: 1e-3, ..SacConfig::default() }
 }
 
-/// The zoo's table with exploration noise that is correlated in time in place of state-dependent exploration.
+/// The zoo's table with exploration noise that is correlated in time in place of state-dependent exploration, half the
+/// temperature, which the price of effort rewards, and half the batch.
 fn mountain_car_sac(steps: u64) -> SacConfig {
     SacConfig {
         total_steps: steps,
@@ -111,7 +129,7 @@ fn mountain_car_sac(steps: u64) -> SacConfig {
         gamma: 0.9999,
         tau: 0.01,
         learning_starts: 0,
-        temperature: Temperature::Fixed(0.1),
+        temperature: Temperature::Fixed(0.05),
         noise_correlation: 0.9,
         ..SacConfig::default()
     }
@@ -133,10 +151,10 @@ impl Exercise for Baselines {
         };
         Config {
             episodes,
-            ppo_environments: 8,
             cartpole_dqn: cartpole_dqn(50_000 / part),
             cartpole_ppo: cartpole_ppo(100_000 / part),
             acrobot_dqn: acrobot_dqn(100_000 / part),
+            acrobot_ppo: acrobot_ppo(100_000 / part),
             pendulum_sac: pendulum_sac(20_000 / part),
             mountain_car_sac: mountain_car_sac(50_000 / part),
         }
@@ -144,11 +162,12 @@ impl Exercise for Baselines {
 
     fn validate(config: &Config) -> Result<()> {
         anyhow::ensure!(config.episodes > 0, "episodes = 0: must be at least 1");
-        anyhow::ensure!(config.ppo_environments > 0, "ppo_environments = 0: must be at least 1");
         for dqn in [&config.cartpole_dqn, &config.acrobot_dqn] {
             dqn.validate()?;
         }
-        config.cartpole_ppo.validate()?;
+        for ppo in [&config.cartpole_ppo, &config.acrobot_ppo] {
+            ppo.validate()?;
+        }
         for sac in [&config.pendulum_sac, &config.mountain_car_sac] {
             sac.validate()?;
         }
@@ -160,8 +179,9 @@ impl Exercise for Baselines {
             references(task, config, ctx)?;
         }
         dqn("CartPole-v1", &config.cartpole_dqn, config, ctx)?;
-        ppo("CartPole-v1", &config.cartpole_ppo, config, ctx)?;
+        ppo("CartPole-v1", 8, &config.cartpole_ppo, config, ctx)?;
         dqn("Acrobot-v1", &config.acrobot_dqn, config, ctx)?;
+        ppo("Acrobot-v1", 16, &config.acrobot_ppo, config, ctx)?;
         sac("Pendulum-v1", &config.pendulum_sac, config, ctx)?;
         sac("MountainCarContinuous-v0", &config.mountain_car_sac, config, ctx)?;
         for (task, method, value, steps) in PUBLISHED {
@@ -228,9 +248,10 @@ fn dqn(task: &str, agent: &DqnConfig, config: &Config, ctx: &mut Context) -> Res
     score(task, "dqn", Role::Method, agent.total_steps, ctx, || play(task, config.episodes, dqn.policy()))
 }
 
-fn ppo(task: &str, agent: &PpoConfig, config: &Config, ctx: &mut Context) -> Result<()> {
+/// With `n` environments side by side.
+fn ppo(task: &str, n: usize, agent: &PpoConfig, config: &Config, ctx: &mut Context) -> Result<()> {
     let streams = streams(task, "ppo", ctx);
-    let mut ppo = Ppo::new(agent.clone(), copies(task, config.ppo_environments)?, streams, &ctx.device)?;
+    let mut ppo = Ppo::new(agent.clone(), copies(task, n)?, streams, &ctx.device)?;
     ctx.session.run(&format!("{task}/ppo"), &mut ppo)?;
     score(task, "ppo", Role::Method, agent.total_steps, ctx, || play(task, config.episodes, ppo.policy()))
 }
