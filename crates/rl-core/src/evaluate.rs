@@ -112,7 +112,10 @@ where
     let (mut observations, mut previous, mut actions) = (Vec::new(), Vec::new(), Vec::new());
     let (mut episodes, mut first) = (Vec::new(), Vec::new());
     loop {
-        (observations.clear(), previous.clear(), episodes.clear(), first.clear());
+        observations.clear();
+        previous.clear();
+        episodes.clear();
+        first.clear();
         for run in running.iter().flatten() {
             observations.extend_from_slice(&run.observation);
             previous.extend_from_slice(&run.action);
