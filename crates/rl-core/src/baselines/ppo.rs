@@ -323,7 +323,8 @@ impl Ppo {
         let n = self.envs.copies();
         let values = self.critic.predict(observations, critic)?.to_vec();
         let outputs = self.actor.predict(observations, actor)?;
-        (actions.clear(), log_probs.clear());
+        actions.clear();
+        log_probs.clear();
         self.head.sample(outputs, n, &mut self.act_rng, actions, log_probs)?;
         let stored = actions.clone();
         self.head.for_environment(actions);
