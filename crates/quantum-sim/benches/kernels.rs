@@ -1,4 +1,11 @@
 //! The hot paths: forward, adjoint, the batched inner loop, tiles, stabiliser frames. `cargo bench -p quantum-sim`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a bench stops when its own circuits are unusable and prints its results"
+)]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use quantum_sim::{Activation, Adjoint, Batch, Circuit, Parameter, Plan, Result, StateVector};

@@ -44,6 +44,9 @@ pub struct Ceiling {
     pub states: usize,
 }
 
+/// What an action gives: the reward, and where it leads unless it ends the episode.
+type Edge = (f64, Option<usize>);
+
 impl StatePreparation {
     /// A task with any gates and any target.
     ///
@@ -150,7 +153,7 @@ impl StatePreparation {
     pub fn ceiling(&self, max_states: usize) -> Result<Ceiling> {
         // Layer t: states, and for every action the reward, whether it ends, and the index in layer t + 1.
         let mut layers: Vec<Vec<QuantumState>> = vec![vec![self.start()]];
-        let mut edges: Vec<Vec<Vec<(f64, Option<usize>)>>> = vec![];
+        let mut edges: Vec<Vec<Vec<Edge>>> = vec![];
         let (mut states, mut best_fidelity) = (1, self.fidelity(&layers[0][0]));
         for t in 0..self.max_steps as usize {
             let (mut next, mut index) = (vec![], HashMap::new());

@@ -412,8 +412,7 @@ impl Parser<'_> {
     fn call(&mut self) -> Result<Call> {
         let (line, column) = self.place();
         let mut modifiers = vec![];
-        loop {
-            let Kind::Word(word) = self.peek().clone() else { break };
+        while let Kind::Word(word) = self.peek().clone() {
             if !["ctrl", "negctrl", "inv", "pow"].contains(&word.as_str()) {
                 break;
             }
