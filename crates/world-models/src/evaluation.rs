@@ -468,7 +468,7 @@ mod tests {
         let (train, test) = (data(0..20), data(100..110));
         let simulator = PointControl { noise: 0.0 };
         let state_of: fn(&[f32]) -> [f64; 4] = |o| std::array::from_fn(|i| f64::from(o[i]));
-        let mut errors = |p: &mut dyn Predictor| open_loop_errors(p, &test, 5, &[1, 10], 10).unwrap();
+        let errors = |p: &mut dyn Predictor| open_loop_errors(p, &test, 5, &[1, 10], 10).unwrap();
         let persistence = errors(&mut Persistence);
         let linear = errors(&mut Linear::fit(&train).unwrap());
         let truth = errors(&mut TrueDynamics { simulator: &simulator, state_of, rng: rng() });
