@@ -4,6 +4,7 @@
 //! - [`planning`]: random shooting, CEM, iCEM and MPPI over any model, a learned one or the true simulator.
 //! - [`evaluation`]: is the model any good? Open-loop errors against baselines, predicted against realised return.
 
+pub mod conformance;
 mod error;
 pub mod evaluation;
 pub mod planning;

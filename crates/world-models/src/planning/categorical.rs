@@ -72,11 +72,11 @@ impl Categorical {
 
     pub(super) fn learn(&mut self, config: &PlannerConfig, returns: &[f32]) {
         let order = best(returns, config.elites);
-        if let Some(&first) = order.first() {
-            if returns[first] >= self.best_return {
-                self.best_return = returns[first];
-                self.best.copy_from_slice(&self.sequences[first * self.horizon..][..self.horizon]);
-            }
+        if let Some(&first) = order.first()
+            && returns[first] >= self.best_return
+        {
+            self.best_return = returns[first];
+            self.best.copy_from_slice(&self.sequences[first * self.horizon..][..self.horizon]);
         }
         let momentum = match &config.method {
             Method::Cem(cem) => cem.momentum as f32,

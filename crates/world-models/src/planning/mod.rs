@@ -18,6 +18,7 @@ mod simulator;
 pub use cem::{Cem, elite_statistics, momentum};
 pub use icem::{Icem, coloured_noise, noise_amplitudes, noise_sigma};
 pub use mppi::{Mppi, elite_weights, weighted_statistics};
+pub(crate) use proposal::best;
 pub use simulator::SimulatorModel;
 
 use crate::Result;
@@ -207,6 +208,9 @@ pub struct Planner<M: Model> {
     blocks: Vec<Block<M::Batch>>,
 }
 
+/// A block's index, the scores that it writes, and its buffers.
+type Job<'a, B> = (usize, (&'a mut [f32], &'a mut Block<B>));
+
 /// One block's states and per-row numbers.
 struct Block<B> {
     batch: B,
@@ -273,7 +277,7 @@ impl<M: Model> Planner<M> {
         let mut jobs: Vec<_> = returns.chunks_mut(config.block).zip(blocks.iter_mut()).enumerate().collect();
         let share = jobs.len().div_ceil(config.threads);
         let (config, proposal) = (&*config, &*proposal);
-        let run = |jobs: &mut [(usize, (&mut [f32], &mut Block<M::Batch>))]| -> Result<()> {
+        let run = |jobs: &mut [Job<'_, M::Batch>]| -> Result<()> {
             for (i, (returns, block)) in jobs {
                 let mut rng = seeds.stream("block", *i as u64);
                 block.score(model, config, proposal, *i * config.block, returns, &mut rng)?;

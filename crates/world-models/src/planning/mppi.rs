@@ -29,7 +29,7 @@ impl Default for Mppi {
 
 impl Mppi {
     pub(super) fn validate(&self) -> Result<()> {
-        if !(self.temperature > 0.0) {
+        if self.temperature.is_nan() || self.temperature <= 0.0 {
             return Err(Error::config("planner.mppi", "temperature", self.temperature, "positive").into());
         }
         if !(self.initial_std > 0.0 && self.min_std >= 0.0 && self.max_std >= self.min_std) {

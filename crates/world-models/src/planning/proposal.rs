@@ -142,7 +142,7 @@ impl Persist for Proposal {
 }
 
 /// The indices of the `count` best scores, best first; ties keep the order of the candidates.
-pub(super) fn best(returns: &[f32], count: usize) -> Vec<usize> {
+pub(crate) fn best(returns: &[f32], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..returns.len()).collect();
     let descending = |&i: &usize, &j: &usize| returns[j].total_cmp(&returns[i]).then(i.cmp(&j));
     let count = count.min(order.len());
@@ -294,11 +294,11 @@ impl Gaussian {
         for &i in &order {
             self.elites.extend_from_slice(&self.sequences[i * n..][..n]);
         }
-        if let Some(&first) = order.first() {
-            if returns[first] >= self.best_return {
-                self.best_return = returns[first];
-                self.best.copy_from_slice(&self.elites[..n]);
-            }
+        if let Some(&first) = order.first()
+            && returns[first] >= self.best_return
+        {
+            self.best_return = returns[first];
+            self.best.copy_from_slice(&self.elites[..n]);
         }
         match &config.method {
             Method::Shooting => self.mean.copy_from_slice(&self.best),

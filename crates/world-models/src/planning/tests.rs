@@ -222,9 +222,9 @@ fn the_true_simulator_steers_the_point_and_balances_the_pole() {
     let config =
         PlannerConfig { horizon: 30, candidates: 60, elites: 6, iterations: 3, ..PlannerConfig::default() };
     let mut planner = Planner::new(config, &CartPole.spec().action).unwrap();
-    let mut model = SimulatorModel::new(CartPole, state.clone());
+    let mut model = SimulatorModel::new(CartPole, state);
     for step in 0..100 {
-        model.set_state(state.clone());
+        model.set_state(state);
         let plan = planner.plan(&model, &mut rng).unwrap();
         let (_, terminated) = CartPole.transition(&mut state, plan.action.as_action(), &mut noise);
         assert!(!terminated, "the pole fell after {step} steps");
