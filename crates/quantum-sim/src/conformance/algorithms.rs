@@ -106,14 +106,25 @@ fn h2(name: &str, case: &Value, checker: &mut Checker) -> Checked {
     Ok(())
 }
 
+/// Circuits per row of the barren-plateau study.
+const SAMPLES: usize = 500;
+
 fn barren_plateau(case: &Value, checker: &mut Checker) -> Checked {
     let mut rng = StreamRng::seed_from_u64(0);
     let mut own: Vec<PlateauRow> = vec![];
     for row in get::<Vec<Value>>(case, "rows")? {
         let (n, layers): (usize, usize) = (get(&row, "n")?, get(&row, "layers")?);
-        let got = gradient_variance(n, layers, 500, TAU, &mut rng).map_err(text)?;
-        let want: f64 = get(&row, "var_first_param")?;
-        checker.close(&format!("plateau {n} qubits, ratio of variances"), got.variance / want, 1.0, 0.35);
+        let got = gradient_variance(n, layers, SAMPLES, TAU, &mut rng).map_err(text)?;
+        let (want, samples): (f64, f64) = (get(&row, "var_first_param")?, get(&row, "samples")?);
+        // Both variances are sampled. Three standard errors of their ratio, for normal gradients: √(2/n + 2/n'). The
+        // reference's few samples (40 at 8 qubits and more) make this wide; the exponent below is the test that bites.
+        let tolerance = 3.0 * (2.0 / samples + 2.0 / SAMPLES as f64).sqrt();
+        checker.close(
+            &format!("plateau {n} qubits, ratio of variances"),
+            got.variance / want,
+            1.0,
+            tolerance,
+        );
         own.push(got);
     }
     if let Some(exponent) = slope(&own) {

@@ -36,7 +36,11 @@ impl SpectralControl {
         degree: u32,
     ) -> Result<f64> {
         if circuit.inputs() > 1 {
-            return Err(Error::shape("SpectralControl", "a circuit with at most one input", circuit.inputs()));
+            return Err(Error::shape(
+                "SpectralControl",
+                "a circuit with at most one input",
+                circuit.inputs(),
+            ));
         }
         let points = 2 * (degree + self.frequency) + 2;
         let (mut plan, mut state) = (Plan::new(circuit)?, StateVector::zero(circuit.qubits())?);
