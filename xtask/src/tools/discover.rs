@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = PossibleValuesParser::new(TESTS).try_map(|name| name.parse::<TestKind>()))]
     test: Option<TestKind>,
     /// Level of the tests of pc, fci and pcmci, between 0 and 1
-    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.05, allow_hyphen_values = true)]
     alpha: f64,
     /// Most variables pc and fci condition on at once; no limit if left out
     #[arg(long, value_name = "N")]

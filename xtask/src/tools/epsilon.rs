@@ -12,16 +12,16 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Standard deviation of the noise over the clipping norm, above 0
-    #[arg(long, value_name = "Z", allow_negative_numbers = true)]
+    #[arg(long, value_name = "Z", allow_hyphen_values = true)]
     noise_multiplier: f64,
     /// Share of the clients in a round, above 0 and at most 1
-    #[arg(long, value_name = "Q", allow_negative_numbers = true)]
+    #[arg(long, value_name = "Q", allow_hyphen_values = true)]
     sampling_rate: f64,
     /// Rounds
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     steps: u64,
     /// The δ of the guarantee, between 0 and 1; well below one over the number of clients
-    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    #[arg(long, value_name = "D", allow_hyphen_values = true)]
     delta: f64,
     /// Rényi differential privacy, or privacy loss distributions: slower, tighter
     #[arg(long, value_enum, default_value = "rdp")]
