@@ -3,6 +3,7 @@
 use crate::exercises::{self, Entry};
 use crate::input::BadInput;
 use crate::run::{RunExercise, run_exercise, work_seed};
+use crate::tools::{discover, epsilon, identify, qasm};
 use crate::{ci, conformance, peers, report};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
     name = "cargo xtask",
     bin_name = "cargo xtask",
     version,
-    about = "Runs, compares and checks the exercises"
+    about = "Runs, compares and checks the exercises, and answers questions about graphs, circuits and privacy"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -30,6 +31,14 @@ enum Command {
     Report(report::Args),
     /// Replay reference data of other packages
     Conformance(conformance::Args),
+    /// Find a causal graph in a CSV file
+    Discover(discover::Args),
+    /// Say whether observations can answer what an intervention does, and by which formula
+    Identify(identify::Args),
+    /// Run an OpenQASM program: expectation values, shots, the state
+    Qasm(qasm::Args),
+    /// Compute the privacy that noise and sampling give
+    Epsilon(epsilon::Args),
     /// Time the same work here and in other packages
     BenchPeers(peers::Args),
     /// Do what continuous integration does
@@ -50,6 +59,10 @@ pub fn main(table: &[Entry]) -> ExitCode {
         }
         Command::Report(args) => report::command(&args),
         Command::Conformance(args) => conformance::command(&args),
+        Command::Discover(args) => discover::command(&args),
+        Command::Identify(args) => identify::command(&args),
+        Command::Qasm(args) => qasm::command(&args),
+        Command::Epsilon(args) => epsilon::command(&args),
         Command::BenchPeers(args) => peers::command(&args),
         Command::Ci => ci::command(table),
         Command::WorkSeed { seed, run } => work_seed(table, &run, seed),

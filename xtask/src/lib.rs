@@ -17,6 +17,7 @@ mod peers;
 mod report;
 mod run;
 mod table;
+mod tools;
 
 pub use cli::main;
 pub use input::BadInput;

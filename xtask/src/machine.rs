@@ -1,4 +1,4 @@
-//! What the program says about itself and the machine: for `meta.json`.
+//! What the program knows of itself and the machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,6 +26,13 @@ pub(crate) fn cpu() -> String {
 /// Processors this program may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Bytes of memory that are free or can be freed, where the system tells.
+pub(crate) fn available_memory() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The time in UTC, as in folder names: `20260131-235959`.

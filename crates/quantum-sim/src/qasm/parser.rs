@@ -23,6 +23,7 @@ pub fn parse(text: &str) -> Result<Circuit> {
     let mut parser = Parser {
         tokens: &tokens,
         at: 0,
+        begun: 0,
         depth: 0,
         circuit: registers,
         qubits: HashMap::new(),
@@ -107,6 +108,8 @@ pub(super) struct Operand {
 pub(super) struct Parser<'a> {
     tokens: &'a [Token],
     pub(super) at: usize,
+    /// Where the present statement begins.
+    begun: usize,
     pub(super) depth: usize,
     circuit: Circuit,
     qubits: HashMap<String, (usize, usize)>,
@@ -123,8 +126,12 @@ impl Parser<'_> {
         self.tokens.get(self.at).map_or(&Kind::End, |t| &t.kind)
     }
 
+    /// Where a mistake is: at the present token or, once a statement has been read to its semicolon, at its beginning.
     fn place(&self) -> (usize, usize) {
-        self.tokens.get(self.at).or(self.tokens.last()).map_or((1, 1), |t| (t.line, t.column))
+        let read = self.at > self.begun
+            && matches!(self.tokens.get(self.at - 1), Some(Token { kind: Kind::Symbol(";"), .. }));
+        let at = if read { self.begun } else { self.at };
+        self.tokens.get(at).or(self.tokens.last()).map_or((1, 1), |t| (t.line, t.column))
     }
 
     pub(super) fn error<T>(&self, message: impl ToString) -> Result<T> {
@@ -194,6 +201,7 @@ impl Parser<'_> {
     }
 
     fn statement(&mut self) -> Result<()> {
+        self.begun = self.at;
         if self.accept(";") {
             return Ok(());
         }
@@ -410,6 +418,7 @@ impl Parser<'_> {
 
     /// `ctrl(2) @ inv @ rx(pi/2) q[0], q[1], q[2];`
     fn call(&mut self) -> Result<Call> {
+        self.begun = self.at;
         let (line, column) = self.place();
         let mut modifiers = vec![];
         while let Kind::Word(word) = self.peek().clone() {

@@ -88,6 +88,9 @@ fn mistakes_are_named_with_their_place() {
         other => panic!("{other}"),
     };
     assert_eq!(message("qreg q[2];\nx q[2];").0, 2);
+    let followed = message("qreg q[2];\nx q[0];\n  x q[2];\nx q[1];");
+    assert_eq!((followed.0, followed.1), (3, 3), "a statement that was read whole");
+    assert_eq!(message("qreg q[2];\nx q[0]\nx q[1];").0, 3, "a semicolon is missing before this line");
     assert!(message("qreg q[2]; frob q[0];").2.contains("frob"));
     assert!(message("qreg q[2]; rx(1/0) q[0];").2.contains("zero"));
     assert!(message("qreg q[2]; cx q[0], q[0];").2.contains("twice"));
