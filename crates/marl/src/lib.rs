@@ -1,7 +1,7 @@
 //! Multi-agent reinforcement learning: environments, games, populations, tabular learners and measures, with the
 //! deep learners behind the feature `learning`.
 //!
-//! - [`env`]: the parallel and agent-by-agent contracts, the nine multi-particle worlds in two flavours,
+//! - [`env`](mod@env): the parallel and agent-by-agent contracts, the nine multi-particle worlds in two flavours,
 //!   Level-Based Foraging, matrix and stochastic games, poker, PointArena; batches of thousands of copies.
 //! - [`games`]: equilibria by linear programming and enumeration, learning dynamics, counterfactual regret.
 //! - [`population`]: leagues, response oracles, meta-games, Elo, α-rank, cross-play, diversity.

@@ -169,7 +169,7 @@ impl Circuit {
         (first..first + count).map(Parameter).collect()
     }
 
-    /// The angle scale · a(w · x[index]) with a trainable weight, or w = 1 for `None`.
+    /// The angle scale · a(w · x_index) with a trainable weight, or w = 1 for `None`.
     pub fn encode(&mut self, index: usize, weight: Option<Parameter>, activation: Activation) -> Angle {
         self.inputs = self.inputs.max(index + 1);
         Angle::Input { index, weight: weight.map(|w| w.0), activation, scale: 1.0 }

@@ -55,7 +55,7 @@ impl Activation {
 pub enum Angle {
     /// A number.
     Fixed(f64),
-    /// scale · p[index] + offset
+    /// scale · p_index + offset
     Parameter {
         /// Which parameter.
         index: usize,
@@ -64,7 +64,7 @@ pub enum Angle {
         /// Summand.
         offset: f64,
     },
-    /// scale · a(w · x[index]), with the trainable weight w = p[weight] or 1 (data re-uploading).
+    /// scale · a(w · x_index), with the trainable weight w = p_weight or 1 (data re-uploading).
     Input {
         /// Which input.
         index: usize,

@@ -1,6 +1,6 @@
 //! What every reinforcement-learning paradigm needs, once.
 //!
-//! An agent acts in an [`env`], stores what happened in a [`buffer`], turns rewards into targets with [`returns`], and
+//! An agent acts in an [`env`](mod@env), stores what happened in a [`buffer`], turns rewards into targets with [`returns`], and
 //! learns with networks (`nn`), distributions (`dist`) and optimisers (`optim`). Observations, rewards and steps are
 //! brought into shape by [`normalize`] and [`schedule`]. An [`experiment`] drives it, writes metrics and checkpoints, and
 //! goes on bit for bit after an interruption; [`evaluate`](mod@evaluate) says what was learned.

@@ -140,7 +140,7 @@ fn integer_orders() -> impl Iterator<Item = f64> {
     (2..64).chain([128, 256, 512, 1024]).map(f64::from)
 }
 
-/// All orders: 1.1 to 10.9 in steps of 0.1, and [`integer_orders`] (the default grid of dp-accounting).
+/// All orders: 1.1 to 10.9 in steps of 0.1, and the integer orders (the default grid of dp-accounting).
 pub fn orders() -> Vec<f64> {
     (1..100).map(|i| 1.0 + f64::from(i) / 10.0).chain(integer_orders().filter(|a| *a > 10.95)).collect()
 }

@@ -41,7 +41,7 @@ pub fn kernel_determinant(behaviours: &DMatrix<f64>, length_scale: f64) -> Resul
         .max(0.0))
 }
 
-/// Effective diversity (Balduzzi et al. 2019): pᵀ [A]₊ p for the Nash mixture p of the antisymmetric meta-game A.
+/// Effective diversity (Balduzzi et al. 2019): pᵀ max(A, 0) p for the Nash mixture p of the antisymmetric meta-game A.
 ///
 /// # Errors
 /// [`Error::Shape`].
