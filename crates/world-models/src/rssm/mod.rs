@@ -68,7 +68,7 @@ pub struct RssmConfig {
     pub free_nats: f64,
     /// Weight of the reward's squared error.
     pub reward_scale: f64,
-    /// Weight of the continuation's cross-entropy.
+    /// Weight of the continuation's cross-entropy; with 0 the head is neither computed nor trained.
     pub continuation_scale: f64,
     /// Share of the windows that run open loop from a random step on.
     pub open_loop: f64,
@@ -177,7 +177,7 @@ pub struct Losses {
     pub kl: Tensor,
     /// ½ (r̂ − r)² in normalised units.
     pub reward: Tensor,
-    /// Cross-entropy of the continuation.
+    /// Cross-entropy of the continuation; 0 where it has no weight.
     pub continuation: Tensor,
 }
 
@@ -295,8 +295,7 @@ impl Rssm {
         // A window that starts in mid-episode cannot know the reward that was paid on arrival at its first step.
         let known = self.column(windows.first.iter().map(|&first| if first { 0.0 } else { 1.0 }))?;
         let reward = half_square(((self.reward.forward(&feature)? - reward)? * &known)?)?;
-        let goes_on = self.column(windows.terminated.iter().map(|&over| if over { 0.0 } else { 1.0 }))?;
-        let continuation = bce_with_logits(&self.continuation.forward(&feature)?, &goes_on)?.mean_all()?;
+        let continuation = self.continuation_loss(&feature, windows)?;
         let config = &self.config;
         let weights = (config.kl_dynamics, config.kl_representation);
         let (posterior, prior) = (column(self.sizes.posterior())?, column(self.sizes.prior())?);
@@ -307,6 +306,15 @@ impl Rssm {
         let total = (((&reconstruction + &kl)? + (&reward * config.reward_scale)?)?
             + (&continuation * config.continuation_scale)?)?;
         Ok(Losses { total, reconstruction, kl: divergence.detach().mean_all()?, reward, continuation })
+    }
+
+    /// Cross-entropy of the continuation; the head is left out where its loss has no weight.
+    fn continuation_loss(&self, feature: &Tensor, windows: &Windows) -> Result<Tensor> {
+        if self.config.continuation_scale == 0.0 {
+            return Ok(Tensor::zeros((), feature.dtype(), &self.device)?);
+        }
+        let goes_on = self.column(windows.terminated.iter().map(|&over| if over { 0.0 } else { 1.0 }))?;
+        Ok(bce_with_logits(&self.continuation.forward(feature)?, &goes_on)?.mean_all()?)
     }
 
     fn scan(&self, embedded: &Tensor, inputs: &Arc<Inputs<f32>>) -> Result<Tensor> {

@@ -1,0 +1,112 @@
+//! The two pieces of work that `benches/peers/world-models` times here and in PyTorch, as one JSON object each.
+//!
+//! `peers train THREADS ROUNDS`: 54 updates on batches of 16 × 15 random steps, the loss read back after each.
+//! `peers plan THREADS ROUNDS`: one plan, 500 candidates × 8 steps × 5 iterations with sampled imagination.
+//! A first round warms up and is not reported. Training always runs on one thread.
+
+#![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+
+use candle_core::Device;
+use rand::RngExt;
+use rl_core::env::{Action, make};
+use rl_core::optim::{Clip, Optimizer, OptimizerConfig, backward};
+use rl_core::{SeedStream, StreamRng};
+use std::time::Instant;
+use world_models::planning::{Cem, Method, Planner, PlannerConfig};
+use world_models::rssm::{Rollout, Rssm, RssmConfig, Windows};
+
+const BATCHES: usize = 54;
+const BATCH: usize = 16;
+const STEPS: usize = 15;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [work, threads, rounds] = &arguments[..] else {
+        return Err("usage: peers train|plan THREADS ROUNDS".into());
+    };
+    let (threads, rounds) = (threads.parse()?, rounds.parse()?);
+    let seeds = SeedStream::new(1);
+    // The continuation head gets no loss, as in the peer.
+    let config = RssmConfig { open_loop: 0.0, continuation_scale: 0.0, ..RssmConfig::default() };
+    let env = make("PointControl", 0)?;
+    let model = Rssm::new(&config, env.spec(), &Device::Cpu, seeds)?;
+    let milliseconds = match work.as_str() {
+        "train" => train(&model, rounds, seeds)?,
+        "plan" => plan(&model, threads, rounds, seeds)?,
+        other => return Err(format!("no work called `{other}`").into()),
+    };
+    let parameters = model.parameters();
+    println!(
+        r#"{{"work": "{work}", "threads": {threads}, "parameters": {parameters}, "ms": {milliseconds:?}}}"#
+    );
+    Ok(())
+}
+
+/// Milliseconds of every round but the first.
+fn time(rounds: usize, mut work: impl FnMut() -> Outcome<()>) -> Outcome<Vec<f64>> {
+    work()?;
+    (0..rounds)
+        .map(|_| {
+            let start = Instant::now();
+            work()?;
+            Ok(start.elapsed().as_secs_f64() * 1e3)
+        })
+        .collect()
+}
+
+fn windows(rng: &mut StreamRng) -> Windows {
+    let rows = BATCH * STEPS;
+    let mut uniform = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>();
+    Windows {
+        steps: STEPS,
+        batch: BATCH,
+        observations: uniform(rows * 4),
+        actions: uniform(rows * 2),
+        rewards: uniform(rows),
+        terminated: vec![false; rows],
+        first: (0..rows).map(|row| row < BATCH).collect(),
+    }
+}
+
+fn train(model: &Rssm, rounds: usize, seeds: SeedStream) -> Outcome<Vec<f64>> {
+    let adam = OptimizerConfig::adam(1e-3, 1e-8, Clip::GlobalNorm(1.0));
+    let mut optimizer = Optimizer::new(adam, &model.modules())?;
+    let (mut data, mut noise) = (seeds.stream("data", 0), seeds.stream("noise", 0));
+    let batches: Vec<Windows> = (0..BATCHES).map(|_| windows(&mut data)).collect();
+    time(rounds, || {
+        for batch in &batches {
+            let losses = model.loss(batch, &mut noise)?;
+            let (value, gradients) = backward(&losses.total)?;
+            optimizer.step(&gradients)?;
+            std::hint::black_box(value);
+        }
+        Ok(())
+    })
+}
+
+fn plan(model: &Rssm, threads: usize, rounds: usize, seeds: SeedStream) -> Outcome<Vec<f64>> {
+    let mut rollout = Rollout::new(model)?;
+    rollout.sample = true;
+    rollout.state = rollout.filter(&rollout.initial(), None::<Action>, &[0.3, -0.2, 0.5, 0.1]);
+    let cem = Cem { momentum: 0.0, initial_std: 1.0, min_std: 1e-6, keep_elites: false };
+    let config = PlannerConfig {
+        horizon: 8,
+        candidates: 500,
+        elites: 50,
+        iterations: 5,
+        warm_start: false,
+        block: 250,
+        threads,
+        method: Method::Cem(cem),
+        ..PlannerConfig::default()
+    };
+    let env = make("PointControl", 0)?;
+    let mut planner = Planner::new(config, &env.spec().action)?;
+    let mut rng = seeds.stream("plan", 0);
+    time(rounds, || {
+        std::hint::black_box(planner.plan(&rollout, &mut rng)?);
+        Ok(())
+    })
+}
