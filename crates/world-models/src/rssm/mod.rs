@@ -12,8 +12,8 @@
 //! the arrival; the filter is fed the action that was really taken; every standard deviation has a floor; an episode's
 //! start resets the state; the continuation is trained on termination, never on the time limit.
 //!
-//! Deviations: observations and rewards are normalised by statistics of the data; the loss is a squared error in those
-//! units; part of the windows are filtered for a few steps only and then run open loop, which trains the prior on the
+//! Deviations: observations and symlog rewards are normalised by statistics of the data; the loss is a squared error in those
+//! units; by option part of the windows are filtered for a few steps only and then run open loop, which trains the prior on the
 //! steps that planning takes (missing observations, in the language of state-space models).
 
 mod agent;
@@ -70,7 +70,7 @@ pub struct RssmConfig {
     pub reward_scale: f64,
     /// Weight of the continuation's cross-entropy; with 0 the head is neither computed nor trained.
     pub continuation_scale: f64,
-    /// Share of the windows that run open loop from a random step on.
+    /// Share of the windows that run open loop from a random step on; off by default.
     pub open_loop: f64,
     /// Steps that are filtered before a window may run open loop.
     pub context: usize,
