@@ -32,7 +32,8 @@ fn quantile_of_sorted(sorted: &[f64], p: f64) -> f64 {
     let position = p.clamp(0.0, 1.0) * last as f64;
     let below = position.floor() as usize;
     let weight = position - below as f64;
-    if weight == 0.0 {
+    // Between equal neighbours a weighted sum may leave their value by its last bit.
+    if weight == 0.0 || sorted[below] == sorted[below + 1] {
         return sorted[below];
     }
     sorted[below] * (1.0 - weight) + sorted[below + 1] * weight

@@ -3,11 +3,12 @@
 //! r = σ(Wr x + br + Ur h + cr), z = σ(Wz x + bz + Uz h + cz), n = tanh(Wn x + bn + r ∘ (Un h + cn)),
 //! h' = (1 − z) ∘ n + z ∘ h. One graph node per step.
 
+use super::gradients::hand_over;
 use super::init::Init;
-use super::kernel::{Mat, Real, add_column_sums, fill_rows, matmul, simd, slice, with_slice};
+use super::kernel::{Mat, Real, add_column_sums, fill_rows, matmul, slice, with_slice};
 use super::params::{Layout, Params};
 use crate::experiment::{Persist, TrainState};
-use crate::{Error, Result, StreamRng};
+use crate::{Error, Result, StreamRng, vectorised};
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Shape, Tensor};
 
 /// A GRU cell with its parameters.
@@ -18,56 +19,76 @@ pub struct Gru {
     params: Params,
 }
 
-/// The gates of unit `i` from one row of the input and hidden projections (each `3 · hidden` wide).
+/// The gates r, z and n of one unit, from its three entries of the input's and of the hidden state's projections.
 #[inline(always)]
-pub fn gates<R: Real>(from_input: &[R], from_hidden: &[R], hidden: usize, i: usize) -> (R, R, R) {
-    let r = (from_input[i] + from_hidden[i]).sigmoid();
-    let z = (from_input[hidden + i] + from_hidden[hidden + i]).sigmoid();
-    let n = (from_input[2 * hidden + i] + r * from_hidden[2 * hidden + i]).fast_tanh();
+fn gates<R: Real>(from_input: [R; 3], from_hidden: [R; 3]) -> (R, R, R) {
+    let r = (from_input[0] + from_hidden[0]).sigmoid();
+    let z = (from_input[1] + from_hidden[1]).sigmoid();
+    let n = (from_input[2] + r * from_hidden[2]).fast_tanh();
     (r, z, n)
 }
 
-/// h' for all rows.
-pub fn gates_forward<R: Real>(from_input: &[R], from_hidden: &[R], h: &[R], next: &mut [R], hidden: usize) {
-    simd(|| {
-        let projections = from_input.chunks_exact(3 * hidden).zip(from_hidden.chunks_exact(3 * hidden));
-        for ((gi, gh), (h, next)) in
-            projections.zip(h.chunks_exact(hidden).zip(next.chunks_exact_mut(hidden)))
-        {
-            for i in 0..hidden {
-                let (_, z, n) = gates(gi, gh, hidden, i);
-                next[i] = n + z * (h[i] - n);
-            }
-        }
-    });
+/// The parts of one row that belong to r, z and n.
+#[inline(always)]
+fn thirds<R>(row: &[R], hidden: usize) -> [&[R]; 3] {
+    [&row[..hidden], &row[hidden..][..hidden], &row[2 * hidden..][..hidden]]
 }
 
-/// Gradients of the projections and of `h` (direct path only) from the gradient of h'. The gates are computed
-/// again: cheaper than storing them.
-pub fn gates_backward<R: Real>(
-    (from_input, from_hidden, h): (&[R], &[R], &[R]),
-    dnext: &[R],
-    (dinput, dhidden, dh): (&mut [R], &mut [R], &mut [R]),
-    hidden: usize,
-) {
-    let one = R::real(1.0);
-    simd(|| {
+#[inline(always)]
+fn thirds_mut<R>(row: &mut [R], hidden: usize) -> [&mut [R]; 3] {
+    let (r, rest) = row.split_at_mut(hidden);
+    let (z, n) = rest.split_at_mut(hidden);
+    [r, z, &mut n[..hidden]]
+}
+
+vectorised! {
+    /// Advances h to h' in place, from the projections of the input and of h (each `[rows, 3 · hidden]`); rows of h
+    /// start `stride` elements apart.
+    pub fn gates_forward<R: Real>(
+        from_input: &[R],
+        from_hidden: &[R],
+        h: &mut [R],
+        stride: usize,
+        hidden: usize,
+    ) {
+        let projections = from_input.chunks_exact(3 * hidden).zip(from_hidden.chunks_exact(3 * hidden));
+        for ((gi, gh), h) in projections.zip(h.chunks_mut(stride)) {
+            let (gi, gh, h) = (thirds(gi, hidden), thirds(gh, hidden), &mut h[..hidden]);
+            for i in 0..hidden {
+                let (_, z, n) = gates(gi.map(|g| g[i]), gh.map(|g| g[i]));
+                h[i] = n + z * (h[i] - n);
+            }
+        }
+    }
+
+    /// Gradients of the projections and of `h` (direct path only) from the gradient of h'. `entered` is what
+    /// [`gates_forward`] was given (with h before it); the gates are computed again: cheaper than storing them.
+    pub fn gates_backward<R: Real>(
+        entered: (&[R], &[R], &[R]),
+        dnext: &[R],
+        gradients: (&mut [R], &mut [R], &mut [R]),
+        hidden: usize,
+    ) {
+        let one = R::real(1.0);
+        let ((from_input, from_hidden, h), (dinput, dhidden, dh)) = (entered, gradients);
         for (row, h) in h.chunks_exact(hidden).enumerate() {
             let wide = row * 3 * hidden..(row + 1) * 3 * hidden;
-            let (gi, gh) = (&from_input[wide.clone()], &from_hidden[wide.clone()]);
-            let (di, dg) = (&mut dinput[wide.clone()], &mut dhidden[wide]);
+            let gi = thirds(&from_input[wide.clone()], hidden);
+            let gh = thirds(&from_hidden[wide.clone()], hidden);
+            let [di_r, di_z, di_n] = thirds_mut(&mut dinput[wide.clone()], hidden);
+            let [dg_r, dg_z, dg_n] = thirds_mut(&mut dhidden[wide], hidden);
             let (d, dh) = (&dnext[row * hidden..][..hidden], &mut dh[row * hidden..][..hidden]);
             for i in 0..hidden {
-                let (r, z, n) = gates(gi, gh, hidden, i);
+                let (r, z, n) = gates(gi.map(|g| g[i]), gh.map(|g| g[i]));
                 let dn = d[i] * (one - z) * (one - n * n);
                 let dz = d[i] * (h[i] - n) * z * (one - z);
-                let dr = dn * gh[2 * hidden + i] * r * (one - r);
-                (di[i], di[hidden + i], di[2 * hidden + i]) = (dr, dz, dn);
-                (dg[i], dg[hidden + i], dg[2 * hidden + i]) = (dr, dz, dn * r);
+                let dr = dn * gh[2][i] * r * (one - r);
+                (di_r[i], di_z[i], di_n[i]) = (dr, dz, dn);
+                (dg_r[i], dg_z[i], dg_n[i]) = (dr, dz, dn * r);
                 dh[i] = d[i] * z;
             }
         }
-    });
+    }
 }
 
 impl Gru {
@@ -184,8 +205,8 @@ impl GruOp {
 
     fn forward<R: Real>(&self, x: &[R], h: &[R], params: &[R]) -> Vec<R> {
         let (gi, gh) = self.projections(x, h, params);
-        let mut next = vec![R::real(0.0); h.len()];
-        gates_forward(&gi, &gh, h, &mut next, self.hidden);
+        let mut next = h.to_vec();
+        gates_forward(&gi, &gh, &mut next, self.hidden, self.hidden);
         next
     }
 
@@ -238,7 +259,8 @@ impl GruOp {
         let device = x.device();
         let dx = if self.input_gradient { Some(Tensor::from_vec(dx, x.shape(), device)?) } else { None };
         let dh = Tensor::from_vec(dh, h.shape(), device)?;
-        Ok((dx, Some(dh), Some(Tensor::from_vec(dparams, params.shape(), device)?)))
+        let dparams = Tensor::from_vec(dparams, params.shape(), device)?;
+        Ok((dx, Some(dh), hand_over(params, dparams)?))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Kernels on slices: matrix products by `gemm`, and element-wise loops compiled for the machine's vector unit.
 //!
-//! Everything here is deterministic for a given machine: sums have a fixed order, the approximations of `exp` and
-//! `tanh` use fused multiply-adds whose result does not depend on the instruction set, and products run on one
+//! Everything here is deterministic for a given machine: sums have a fixed order, the approximations of `exp`,
+//! `tanh` and `ln_1p` use fused multiply-adds whose result does not depend on the instruction set, and products run on one
 //! thread (threads work on different blocks, see the planners). Only `gemm` chooses among kernels that may differ
 //! in the last bits between machines.
 
 use candle_core::{CpuStorage, Layout, Storage, Tensor, WithDType};
 use std::ops::{AddAssign, SubAssign};
+use std::sync::OnceLock;
 
 /// The two element types of networks: `f32` to train, `f64` to check gradients.
 pub trait Real:
@@ -16,6 +17,8 @@ pub trait Real:
     fn fast_exp(self) -> Self;
     /// tanh x, likewise.
     fn fast_tanh(self) -> Self;
+    /// ln(1 + e) for 0 ≤ e ≤ 1, likewise.
+    fn fast_ln_1p(self) -> Self;
     /// From an `f64` constant.
     fn real(x: f64) -> Self;
 
@@ -28,28 +31,46 @@ pub trait Real:
     /// ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|).
     #[inline(always)]
     fn softplus(self) -> Self {
-        num_traits::Float::max(self, Self::real(0.0)) + (-self.abs()).fast_exp().ln_1p()
+        let positive = if self > Self::real(0.0) { self } else { Self::real(0.0) };
+        positive + (-self.abs()).fast_exp().fast_ln_1p()
     }
 }
 
 impl Real for f32 {
-    /// Cody–Waite reduction to |r| ≤ ln2/2 and a polynomial of degree 5; no branch, no call.
+    /// Cody–Waite reduction to |r| ≤ ln2/2 and a polynomial of degree 5; no branch, no call, and none of the
+    /// saturating conversions that keep a loop from being vectorised.
     #[inline(always)]
     fn fast_exp(self) -> f32 {
-        let x = self.clamp(-87.0, 88.0);
-        let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+        // At this size the spacing of f32 is 1: adding it rounds to the nearest integer, in the lowest bits.
+        const ROUNDS: f32 = 12_582_912.0;
+        let x = if -87.0 > self { -87.0 } else { self };
+        let x = if 88.0 < x { 88.0 } else { x };
+        let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUNDS);
+        let n = rounded - ROUNDS;
         let r = n.mul_add(2.121_944_4e-4, n.mul_add(-355.0 / 512.0, x));
         let mut p = 1.987_569_1e-4f32;
         for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
             p = p.mul_add(r, c);
         }
         let y = (p * r).mul_add(r, r) + 1.0;
-        f32::from_bits((y.to_bits() as i32).wrapping_add((n as i32) << 23) as u32)
+        f32::from_bits(y.to_bits().wrapping_add(rounded.to_bits() << 23))
     }
 
     #[inline(always)]
     fn fast_tanh(self) -> f32 {
         1.0 - 2.0 / (1.0 + (2.0 * self).fast_exp())
+    }
+
+    /// 2 artanh(s) with s = e / (2 + e) ≤ ⅓: seven terms of its series, as exact for small e as for large.
+    #[inline(always)]
+    fn fast_ln_1p(self) -> f32 {
+        let s = self / (2.0 + self);
+        let square = s * s;
+        let mut p = 1.0 / 13.0f32;
+        for c in [1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0] {
+            p = p.mul_add(square, c);
+        }
+        (2.0 * s * square).mul_add(p, 2.0 * s)
     }
 
     #[inline(always)]
@@ -70,16 +91,94 @@ impl Real for f64 {
     }
 
     #[inline(always)]
+    fn fast_ln_1p(self) -> f64 {
+        self.ln_1p()
+    }
+
+    #[inline(always)]
     fn real(x: f64) -> f64 {
         x
     }
 }
 
-/// Runs a loop compiled for the widest vector unit of this machine (AVX-512, AVX2 with FMA, or portable).
-/// The closure must be small enough to be inlined, which plain loops over slices are.
-#[inline(always)]
-pub fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// The vector units that [`vectorised`](crate::vectorised) compiles for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VectorUnit {
+    /// AVX-512 as on all processors since Skylake-X: sixteen `f32` at once.
+    Avx512,
+    /// AVX2 with fused multiply-add: eight `f32` at once.
+    Avx2,
+    /// What every processor of the target has.
+    Portable,
+}
+
+impl VectorUnit {
+    /// The widest one of this machine.
+    #[inline]
+    pub fn widest() -> Self {
+        static WIDEST: OnceLock<VectorUnit> = OnceLock::new();
+        *WIDEST.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            if pulp::x86::V4::is_available() {
+                return Self::Avx512;
+            } else if pulp::x86::V3::is_available() {
+                return Self::Avx2;
+            }
+            Self::Portable
+        })
+    }
+}
+
+/// Defines functions whose loops are compiled once for each [`VectorUnit`]; a call runs the widest one.
+///
+/// The body may call what is `#[inline(always)]`, or small, and other plain loops over slices. A closure handed to
+/// a dispatcher would be shorter to write, but one that the compiler declines to inline is compiled for the
+/// smallest unit, where each `mul_add` is a call of the C library: 75 % of a plan's time, once.
+///
+/// ```
+/// rl_core::vectorised! {
+///     /// xᵢ ← eˣⁱ.
+///     fn exponentiate<R: rl_core::nn::kernel::Real>(x: &mut [R]) {
+///         x.iter_mut().for_each(|x| *x = x.fast_exp());
+///     }
+/// }
+/// let mut x = [0.0f32, 1.0];
+/// exponentiate(&mut x);
+/// assert!((x[1] - 1f32.exp()).abs() < 1e-6);
+/// ```
+#[macro_export]
+macro_rules! vectorised {
+    ($($(#[$attribute:meta])* $vis:vis fn $name:ident $(<$R:ident: $bound:path>)? (
+        $($arg:ident: $type:ty),* $(,)?
+    ) $(-> $output:ty)? $body:block)*) => {$(
+        $(#[$attribute])*
+        #[allow(unsafe_code)]
+        #[allow(clippy::allow_attributes, clippy::too_many_arguments)]
+        $vis fn $name $(<$R: $bound>)? ($($arg: $type),*) $(-> $output)? {
+            #[inline(always)]
+            fn portable $(<$R: $bound>)? ($($arg: $type),*) $(-> $output)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
+                fn avx512 $(<$R: $bound>)? ($($arg: $type),*) $(-> $output)? {
+                    portable($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2 $(<$R: $bound>)? ($($arg: $type),*) $(-> $output)? {
+                    portable($($arg),*)
+                }
+                match $crate::nn::kernel::VectorUnit::widest() {
+                    // SAFETY: this machine was found to have the unit.
+                    $crate::nn::kernel::VectorUnit::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: likewise.
+                    $crate::nn::kernel::VectorUnit::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::nn::kernel::VectorUnit::Portable => {}
+                }
+            }
+            portable($($arg),*)
+        }
+    )*};
 }
 
 /// A strided view of a matrix.
@@ -159,23 +258,23 @@ pub fn fill_rows<R: Copy>(y: &mut [R], row: &[R]) {
     }
 }
 
-/// `sums[j] += Σ_i rows[i, j]`.
-pub fn add_column_sums<R: Real>(sums: &mut [R], rows: &[R]) {
-    simd(|| {
+vectorised! {
+    /// `sums[j] += Σ_i rows[i, j]`.
+    pub fn add_column_sums<R: Real>(sums: &mut [R], rows: &[R]) {
         for row in rows.chunks_exact(sums.len()) {
             for (sum, &x) in sums.iter_mut().zip(row) {
                 *sum += x;
             }
         }
-    });
+    }
+
+    /// Σ aᵢ bᵢ in sixteen partial sums: vectorises, and has the same order on every machine.
+    pub fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+        dot_inline(a, b)
+    }
 }
 
-/// Σ aᵢ bᵢ in sixteen partial sums: vectorises, and has the same order on every machine.
-pub fn dot<R: Real>(a: &[R], b: &[R]) -> R {
-    simd(|| dot_inline(a, b))
-}
-
-/// [`dot`] for use inside another [`simd`] loop.
+/// [`dot`] for use inside a vectorised loop.
 #[inline(always)]
 pub fn dot_inline<R: Real>(a: &[R], b: &[R]) -> R {
     let mut partial = [R::real(0.0); 16];
@@ -222,14 +321,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_and_tanh_are_close_to_the_library_functions() {
+    fn exp_tanh_and_ln_1p_are_close_to_the_library_functions() {
         for i in -8000..8000 {
             let x = i as f32 * 0.01;
             let (fast, exact) = (x.fast_exp(), x.exp());
             assert!((fast - exact).abs() <= 3e-7 * exact, "exp({x}) = {fast}, want {exact}");
             assert!((x.fast_tanh() - x.tanh()).abs() <= 3e-7, "tanh({x})");
         }
+        for e in (0..=1000).map(|i| i as f32 * 1e-3).chain((1..30).map(|i| 10f32.powi(-i))) {
+            let (fast, exact) = (e.fast_ln_1p(), e.ln_1p());
+            assert!((fast - exact).abs() <= 3e-7 * exact, "ln_1p({e}) = {fast}, want {exact}");
+        }
         assert!(1e3f32.fast_exp().is_finite() && (-1e3f32).fast_exp() >= 0.0);
+    }
+
+    vectorised! {
+        fn transcendental<R: Real>(x: &[R], y: &mut [R]) {
+            x.iter().zip(y).for_each(|(&x, y)| *y = x.sigmoid() + x.fast_tanh() * x.softplus());
+        }
+    }
+
+    #[test]
+    fn vector_units_give_the_bits_of_one_number_at_a_time() {
+        let x: Vec<f32> = (-500..500).map(|i| i as f32 * 0.0371).collect();
+        let mut y = vec![0.0; x.len()];
+        transcendental(&x, &mut y);
+        for (&x, &y) in x.iter().zip(&y) {
+            assert_eq!(y.to_bits(), (x.sigmoid() + x.fast_tanh() * x.softplus()).to_bits(), "{x}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        let nan = f32::NAN;
+        assert!(nan.fast_exp().is_nan() && nan.fast_tanh().is_nan() && nan.softplus().is_nan());
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! pass is written by hand: candle's own makes both gradients of every product, allocates zeros for each first
 //! contribution and runs the bias and the activation as passes of their own.
 
+use super::gradients::hand_over;
 use super::init::Init;
-use super::kernel::{Mat, Real, add_column_sums, dot_inline, fill_rows, matmul, simd, slice, with_slice};
+use super::kernel::{Mat, Real, add_column_sums, dot_inline, fill_rows, matmul, slice, with_slice};
 use super::params::{Layout, Params};
 use crate::experiment::{Persist, TrainState};
-use crate::{Error, Result, StreamRng};
+use crate::{Error, Result, StreamRng, vectorised};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
@@ -338,24 +339,18 @@ struct Cache<R> {
 impl Layer {
     /// `y = x W + b`.
     fn product<R: Real>(&self, params: &[R], rows: usize, x: &[R], stride: usize, y: &mut [R]) {
-        let (k, n) = (self.inputs, self.outputs);
-        fill_rows(y, &params[self.bias..][..n]);
-        matmul(y, n, true, Mat::rows(x, stride), Mat::rows(&params[self.weight..], n), (rows, n, k));
+        fill_rows(y, self.bias(params));
+        self.add_product(params, rows, x, stride, y);
     }
 
-    /// 1/σ and the mean of one row.
-    #[inline(always)]
-    fn statistics<R: Real>(&self, row: &[R]) -> (R, R) {
-        let n = R::real(row.len() as f64);
-        match self.norm {
-            Norm::None => (R::real(1.0), R::real(0.0)),
-            Norm::Layer { eps } => {
-                let mean = row.iter().copied().sum::<R>() / n;
-                let variance = row.iter().map(|&v| (v - mean) * (v - mean)).sum::<R>() / n;
-                ((variance + R::real(eps)).sqrt().recip(), mean)
-            }
-            Norm::Rms { eps } => ((dot_inline(row, row) / n + R::real(eps)).sqrt().recip(), R::real(0.0)),
-        }
+    fn bias<'a, R>(&self, params: &'a [R]) -> &'a [R] {
+        &params[self.bias..][..self.outputs]
+    }
+
+    /// `y += x W`.
+    fn add_product<R: Real>(&self, params: &[R], rows: usize, x: &[R], stride: usize, y: &mut [R]) {
+        let (k, n) = (self.inputs, self.outputs);
+        matmul(y, n, true, Mat::rows(x, stride), Mat::rows(&params[self.weight..], n), (rows, n, k));
     }
 
     /// Replaces the rows of `y` by their normalised, scaled and shifted values.
@@ -363,49 +358,25 @@ impl Layer {
         if self.norm == Norm::None {
             return;
         }
-        let scale = &params[self.scale..][..self.outputs];
-        simd(|| {
-            for row in y.chunks_exact_mut(self.outputs) {
-                let (inverse_std, mean) = self.statistics(row);
-                for (v, &g) in row.iter_mut().zip(scale) {
-                    *v = (*v - mean) * inverse_std * g;
-                }
-            }
-        });
+        normalise_in_place(self.norm, y, &params[self.scale..][..self.outputs]);
         self.add_shift(params, y);
     }
 
     fn add_shift<R: Real>(&self, params: &[R], y: &mut [R]) {
         if let Norm::Layer { .. } = self.norm {
-            let shift = &params[self.shift..][..self.outputs];
-            simd(|| {
-                for row in y.chunks_exact_mut(self.outputs) {
-                    row.iter_mut().zip(shift).for_each(|(v, &s)| *v += s);
-                }
-            });
+            add_to_rows(y, &params[self.shift..][..self.outputs]);
         }
     }
 
     fn forward<R: Real>(&self, params: &[R], rows: usize, x: &[R]) -> Cache<R> {
-        let mut y = vec![R::real(0.0); rows * self.outputs];
-        self.product(params, rows, x, self.inputs, &mut y);
+        let mut y = self.bias(params).repeat(rows);
+        self.add_product(params, rows, x, self.inputs, &mut y);
         let (mut normalised, mut inverse_std) = (vec![], vec![]);
         if self.norm != Norm::None {
-            let scale = &params[self.scale..][..self.outputs];
-            inverse_std.reserve(rows);
+            inverse_std = vec![R::real(0.0); rows];
             normalised = y.clone();
-            simd(|| {
-                for (row, out) in
-                    normalised.chunks_exact_mut(self.outputs).zip(y.chunks_exact_mut(self.outputs))
-                {
-                    let (inverse, mean) = self.statistics(row);
-                    inverse_std.push(inverse);
-                    for ((v, o), &g) in row.iter_mut().zip(out).zip(scale) {
-                        *v = (*v - mean) * inverse;
-                        *o = *v * g;
-                    }
-                }
-            });
+            let scale = &params[self.scale..][..self.outputs];
+            normalise(self.norm, &mut normalised, &mut inverse_std, &mut y, scale);
             self.add_shift(params, &mut y);
         }
         let before_activation = if self.activation.needs_input() { y.clone() } else { vec![] };
@@ -431,27 +402,116 @@ impl Layer {
             if let Norm::Layer { .. } = self.norm {
                 add_column_sums(&mut dparams[self.shift..][..n], dy);
             }
-            let dscale = &mut dparams[self.scale..][..n];
-            simd(|| {
-                for (d, v) in dy.chunks_exact(n).zip(cache.normalised.chunks_exact(n)) {
-                    for ((s, &d), &v) in dscale.iter_mut().zip(d).zip(v) {
-                        *s += d * v;
-                    }
-                }
-            });
+            add_column_dots(&mut dparams[self.scale..][..n], dy, &cache.normalised);
         }
         let scale = &params[self.scale..][..n];
-        let count = R::real(n as f64);
         let centred = matches!(self.norm, Norm::Layer { .. });
-        simd(|| {
-            let rows = dy.chunks_exact_mut(n).zip(cache.normalised.chunks_exact(n)).zip(&cache.inverse_std);
-            for ((d, v), &inverse) in rows {
-                d.iter_mut().zip(scale).for_each(|(d, &g)| *d *= g);
-                let along = dot_inline(d, v) / count;
-                let mean = if centred { d.iter().copied().sum::<R>() / count } else { R::real(0.0) };
-                d.iter_mut().zip(v).for_each(|(d, &v)| *d = (*d - mean - v * along) * inverse);
+        normalise_backward(centred, dy, &cache.normalised, &cache.inverse_std, scale);
+    }
+}
+
+/// 1/σ and the mean of one row.
+#[inline(always)]
+fn statistics<R: Real>(norm: Norm, row: &[R]) -> (R, R) {
+    let n = R::real(row.len() as f64);
+    match norm {
+        Norm::None => (R::real(1.0), R::real(0.0)),
+        Norm::Layer { eps } => {
+            let mean = row.iter().copied().sum::<R>() / n;
+            let variance = row.iter().map(|&v| (v - mean) * (v - mean)).sum::<R>() / n;
+            ((variance + R::real(eps)).sqrt().recip(), mean)
+        }
+        Norm::Rms { eps } => ((dot_inline(row, row) / n + R::real(eps)).sqrt().recip(), R::real(0.0)),
+    }
+}
+
+vectorised! {
+    /// Replaces rows by their normalised and scaled values.
+    fn normalise_in_place<R: Real>(norm: Norm, rows: &mut [R], scale: &[R]) {
+        for row in rows.chunks_exact_mut(scale.len()) {
+            let (inverse, mean) = statistics(norm, row);
+            for (v, &g) in row.iter_mut().zip(scale) {
+                *v = (*v - mean) * inverse * g;
             }
-        });
+        }
+    }
+
+    /// Replaces rows by their normalised values, and writes 1/σ of each and the scaled values.
+    fn normalise<R: Real>(norm: Norm, rows: &mut [R], inverse_std: &mut [R], scaled: &mut [R], scale: &[R]) {
+        let n = scale.len();
+        let all = rows.chunks_exact_mut(n).zip(inverse_std).zip(scaled.chunks_exact_mut(n));
+        for ((row, inverse_std), out) in all {
+            let (inverse, mean) = statistics(norm, row);
+            *inverse_std = inverse;
+            for ((v, o), &g) in row.iter_mut().zip(out).zip(scale) {
+                *v = (*v - mean) * inverse;
+                *o = *v * g;
+            }
+        }
+    }
+
+    /// Turns the gradients of scaled rows into those of the rows before normalisation.
+    fn normalise_backward<R: Real>(
+        centred: bool,
+        dy: &mut [R],
+        normalised: &[R],
+        inverse_std: &[R],
+        scale: &[R],
+    ) {
+        let n = scale.len();
+        let count = R::real(n as f64);
+        for ((d, v), &inverse) in dy.chunks_exact_mut(n).zip(normalised.chunks_exact(n)).zip(inverse_std) {
+            d.iter_mut().zip(scale).for_each(|(d, &g)| *d *= g);
+            let along = dot_inline(d, v) / count;
+            let mean = if centred { d.iter().copied().sum::<R>() / count } else { R::real(0.0) };
+            d.iter_mut().zip(v).for_each(|(d, &v)| *d = (*d - mean - v * along) * inverse);
+        }
+    }
+
+    fn add_to_rows<R: Real>(rows: &mut [R], shift: &[R]) {
+        for row in rows.chunks_exact_mut(shift.len()) {
+            row.iter_mut().zip(shift).for_each(|(v, &s)| *v += s);
+        }
+    }
+
+    /// `sums[j] += Σ_i a[i, j] b[i, j]`.
+    fn add_column_dots<R: Real>(sums: &mut [R], a: &[R], b: &[R]) {
+        for (a, b) in a.chunks_exact(sums.len()).zip(b.chunks_exact(sums.len())) {
+            for ((s, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+                *s += a * b;
+            }
+        }
+    }
+
+    fn apply<R: Real>(activation: Activation, y: &mut [R]) {
+        let (zero, one) = (R::real(0.0), R::real(1.0));
+        match activation {
+            Activation::Identity => {}
+            Activation::Relu => y.iter_mut().for_each(|v| *v = if *v > zero { *v } else { zero }),
+            Activation::Tanh => y.iter_mut().for_each(|v| *v = v.fast_tanh()),
+            Activation::Silu => y.iter_mut().for_each(|v| *v *= v.sigmoid()),
+            Activation::Elu => y.iter_mut().for_each(|v| *v = if *v > zero { *v } else { v.fast_exp() - one }),
+            Activation::Mish => y.iter_mut().for_each(|v| *v = *v * mish_gate(*v)),
+        }
+    }
+
+    /// `dy *= f'(x)`, from the input or the output.
+    fn apply_backward<R: Real>(activation: Activation, dy: &mut [R], x: &[R], y: &[R]) {
+        let (zero, one) = (R::real(0.0), R::real(1.0));
+        match activation {
+            Activation::Identity => {}
+            Activation::Relu => dy.iter_mut().zip(y).for_each(|(d, &y)| *d = if y > zero { *d } else { zero }),
+            Activation::Tanh => dy.iter_mut().zip(y).for_each(|(d, &y)| *d *= one - y * y),
+            Activation::Elu => dy.iter_mut().zip(y).for_each(|(d, &y)| *d *= if y > zero { one } else { y + one }),
+            Activation::Silu => dy.iter_mut().zip(x).for_each(|(d, &x)| {
+                let s = x.sigmoid();
+                *d *= s + x * s * (one - s);
+            }),
+            Activation::Mish => dy.iter_mut().zip(x).for_each(|(d, &x)| {
+                let gate = mish_gate(x);
+                *d *= gate + x * x.sigmoid() * (one - gate * gate);
+            }),
+        }
     }
 }
 
@@ -462,45 +522,11 @@ impl Activation {
 
     /// In place, on slices.
     pub fn apply<R: Real>(self, y: &mut [R]) {
-        let (zero, one) = (R::real(0.0), R::real(1.0));
-        match self {
-            Self::Identity => {}
-            Self::Relu => simd(|| y.iter_mut().for_each(|v| *v = if *v > zero { *v } else { zero })),
-            Self::Tanh => simd(|| y.iter_mut().for_each(|v| *v = v.fast_tanh())),
-            Self::Silu => simd(|| y.iter_mut().for_each(|v| *v *= v.sigmoid())),
-            Self::Elu => simd(|| {
-                y.iter_mut().for_each(|v| *v = if *v > zero { *v } else { v.fast_exp() - one });
-            }),
-            Self::Mish => simd(|| y.iter_mut().for_each(|v| *v = *v * mish_gate(*v))),
-        }
+        apply(self, y);
     }
 
-    /// `dy *= f'(x)`, from the input or the output.
     fn backward<R: Real>(self, dy: &mut [R], x: &[R], y: &[R]) {
-        let (zero, one) = (R::real(0.0), R::real(1.0));
-        let from_output = |dy: &mut [R], f: &dyn Fn(R) -> R| {
-            dy.iter_mut().zip(y).for_each(|(d, &y)| *d *= f(y));
-        };
-        match self {
-            Self::Identity => {}
-            Self::Relu => simd(|| {
-                dy.iter_mut().zip(y).for_each(|(d, &y)| *d = if y > zero { *d } else { zero });
-            }),
-            Self::Tanh => simd(|| dy.iter_mut().zip(y).for_each(|(d, &y)| *d *= one - y * y)),
-            Self::Elu => from_output(dy, &|y| if y > zero { one } else { y + one }),
-            Self::Silu => simd(|| {
-                dy.iter_mut().zip(x).for_each(|(d, &x)| {
-                    let s = x.sigmoid();
-                    *d *= s + x * s * (one - s);
-                });
-            }),
-            Self::Mish => simd(|| {
-                dy.iter_mut().zip(x).for_each(|(d, &x)| {
-                    let gate = mish_gate(x);
-                    *d *= gate + x * x.sigmoid() * (one - gate * gate);
-                });
-            }),
-        }
+        apply_backward(self, dy, x, y);
     }
 
     fn composed(self, x: &Tensor) -> candle_core::Result<Tensor> {
@@ -632,8 +658,9 @@ impl<R: Real> CustomOp2 for MlpOp<R> {
             })
         })?;
         let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
-        let dparams = dparams.map(|d| Tensor::from_vec(d, params.shape(), params.device())).transpose()?;
-        Ok((dx, dparams))
+        let Some(dparams) = dparams else { return Ok((dx, None)) };
+        let dparams = Tensor::from_vec(dparams, params.shape(), params.device())?;
+        Ok((dx, hand_over(params, dparams)?))
     }
 }
 

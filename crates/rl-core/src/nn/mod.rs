@@ -7,6 +7,7 @@
 //! twins that the tests compare with.
 
 mod fused_loss;
+pub mod gradients;
 pub mod gru;
 pub mod init;
 pub mod kernel;

@@ -54,6 +54,22 @@ pub trait Model: Sync {
         continues: &mut [f32],
     ) -> Result<()>;
 
+    /// [`step`](Self::step) at the end of a plan, after which only [`terminal_values`](Self::terminal_values) are
+    /// asked for: a model without values may leave `continues` as it is and save the work.
+    ///
+    /// # Errors
+    /// If the model cannot be evaluated.
+    fn last_step(
+        &self,
+        batch: &mut Self::Batch,
+        actions: Actions<'_>,
+        rng: &mut StreamRng,
+        rewards: &mut [f32],
+        continues: &mut [f32],
+    ) -> Result<()> {
+        self.step(batch, actions, rng, rewards, continues)
+    }
+
     /// The value of the states reached at the horizon, `[rows]`: zero unless the model has learned one.
     ///
     /// # Errors
@@ -325,7 +341,7 @@ impl<B: Send> Block<B> {
     ) -> Result<()> {
         let rows = returns.len() * config.particles;
         for buffer in [&mut self.rewards, &mut self.continues, &mut self.alive, &mut self.totals] {
-            buffer.resize(rows, 0.0);
+            buffer.resize(rows, 1.0);
         }
         self.alive.fill(1.0);
         self.totals.fill(0.0);
@@ -340,7 +356,12 @@ impl<B: Send> Block<B> {
                 &mut self.reals,
                 &mut self.indices,
             );
-            model.step(&mut self.batch, actions, rng, &mut self.rewards, &mut self.continues)?;
+            let (batch, rewards, continues) = (&mut self.batch, &mut self.rewards, &mut self.continues);
+            if t + 1 < config.horizon {
+                model.step(batch, actions, rng, rewards, continues)?;
+            } else {
+                model.last_step(batch, actions, rng, rewards, continues)?;
+            }
             let steps = self.rewards.iter().zip(&self.continues);
             for ((total, alive), (&reward, &go_on)) in self.totals.iter_mut().zip(&mut self.alive).zip(steps)
             {

@@ -6,8 +6,8 @@
 
 use super::scan::std_of;
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Shape, Tensor};
-use rl_core::Result;
-use rl_core::nn::kernel::{Real, simd, slice, with_slice};
+use rl_core::nn::kernel::{Real, slice, with_slice};
+use rl_core::{Result, vectorised};
 
 /// Statistics `[M, 2S]` (mean, raw std) of both -> divergence `[M]`; the prior's gradient is multiplied by `dynamics`,
 /// the posterior's by `representation`.
@@ -60,44 +60,60 @@ struct BalancedKl {
     representation: f64,
 }
 
-impl BalancedKl {
-    fn value<R: Real>(&self, q: &[R], p: &[R]) -> Vec<R> {
-        let (s, floor, half) = (self.stoch, R::real(self.std_floor), R::real(0.5));
-        let mut kl = Vec::with_capacity(q.len() / (2 * s));
-        for (q, p) in q.chunks_exact(2 * s).zip(p.chunks_exact(2 * s)) {
-            let mut sum = R::real(0.0);
+vectorised! {
+    /// The divergence of every row of statistics `[mean, raw std]`.
+    fn divergences<R: Real>(q: &[R], p: &[R], stoch: usize, floor: R, kl: &mut [R]) {
+        let (s, half, one) = (stoch, R::real(0.5), R::real(1.0));
+        for (kl, (q, p)) in kl.iter_mut().zip(q.chunks_exact(2 * s).zip(p.chunks_exact(2 * s))) {
             for i in 0..s {
                 let (q_std, p_std) = (std_of(q[s + i], floor), std_of(p[s + i], floor));
                 let (ratio, shift) = (q_std / p_std, (q[i] - p[i]) / p_std);
-                sum += half * (ratio * ratio + shift * shift - R::real(1.0)) - ratio.ln();
+                *kl += half * (ratio * ratio + shift * shift - one) - ratio.ln();
             }
-            kl.push(sum);
         }
+    }
+
+    /// Gradients of both statistics from those of the divergences, weighted `(dynamics, representation)`.
+    fn divergence_gradients<R: Real>(
+        statistics: (&[R], &[R]),
+        d: &[R],
+        stoch: usize,
+        floor: R,
+        weights: (R, R),
+        gradients: (&mut [R], &mut [R]),
+    ) {
+        let (s, one) = (stoch, R::real(1.0));
+        let ((q, p), (dq, dp)) = (statistics, gradients);
+        let rows = q.chunks_exact(2 * s).zip(p.chunks_exact(2 * s)).zip(d);
+        for (((q, p), &d), (dq, dp)) in rows.zip(dq.chunks_exact_mut(2 * s).zip(dp.chunks_exact_mut(2 * s))) {
+            let (to_p, to_q) = (d * weights.0, d * weights.1);
+            let ((q, q_raw), (p, p_raw)) = (q.split_at(s), p.split_at(s));
+            let ((dq, dq_raw), (dp, dp_raw)) = (dq.split_at_mut(s), dp.split_at_mut(s));
+            for i in 0..s {
+                let (q_std, p_std) = (std_of(q_raw[i], floor), std_of(p_raw[i], floor));
+                let inverse = one / (p_std * p_std);
+                let shift = q[i] - p[i];
+                dq[i] = to_q * shift * inverse;
+                dp[i] = -to_p * shift * inverse;
+                dq_raw[i] = to_q * (q_std * inverse - one / q_std) * q_raw[i].sigmoid();
+                let spread = (q_std * q_std + shift * shift) * inverse;
+                dp_raw[i] = to_p * (one - spread) / p_std * p_raw[i].sigmoid();
+            }
+        }
+    }
+}
+
+impl BalancedKl {
+    fn value<R: Real>(&self, q: &[R], p: &[R]) -> Vec<R> {
+        let mut kl = vec![R::real(0.0); q.len() / (2 * self.stoch)];
+        divergences(q, p, self.stoch, R::real(self.std_floor), &mut kl);
         kl
     }
 
     fn gradients<R: Real>(&self, q: &[R], p: &[R], d: &[R]) -> (Vec<R>, Vec<R>) {
-        let (s, floor, one) = (self.stoch, R::real(self.std_floor), R::real(1.0));
-        let (dynamics, representation) = (R::real(self.dynamics), R::real(self.representation));
         let (mut dq, mut dp) = (vec![R::real(0.0); q.len()], vec![R::real(0.0); p.len()]);
-        simd(|| {
-            for (row, &d) in d.iter().enumerate() {
-                let range = row * 2 * s..(row + 1) * 2 * s;
-                let (q, p) = (&q[range.clone()], &p[range.clone()]);
-                let (dq, dp) = (&mut dq[range.clone()], &mut dp[range]);
-                let (to_q, to_p) = (d * representation, d * dynamics);
-                for i in 0..s {
-                    let (q_std, p_std) = (std_of(q[s + i], floor), std_of(p[s + i], floor));
-                    let inverse = one / (p_std * p_std);
-                    let shift = q[i] - p[i];
-                    dq[i] = to_q * shift * inverse;
-                    dp[i] = -to_p * shift * inverse;
-                    dq[s + i] = to_q * (q_std * inverse - one / q_std) * q[s + i].sigmoid();
-                    let spread = (q_std * q_std + shift * shift) * inverse;
-                    dp[s + i] = to_p * (one - spread) / p_std * p[s + i].sigmoid();
-                }
-            }
-        });
+        let (floor, weights) = (self.std_floor, (R::real(self.dynamics), R::real(self.representation)));
+        divergence_gradients((q, p), d, self.stoch, R::real(floor), weights, (&mut dq, &mut dp));
         (dq, dp)
     }
 

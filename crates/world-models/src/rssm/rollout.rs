@@ -1,8 +1,10 @@
 //! The trained model on plain slices: filtering while acting, and imagined rollouts for planners.
 //!
-//! No graph, no tensors, no allocation per step. The weights are a snapshot, taken once after training. Heads read the
-//! features of all candidates in one row-major buffer; the first layers of the reward and continuation heads are one
-//! product; at the first step all candidates share the hidden state, so its product is one row.
+//! No graph, no tensors, no allocation per step, and no copies: a candidate is one row `[a, s, 1, h]` of which every
+//! layer reads the part that it needs, with the row's stride, and in which h advances in place; the 1 makes biases rows
+//! of the weights. The weights are a snapshot,
+//! taken once after training. The first layers of the reward and continuation heads are one product; at the first step
+//! all candidates share the hidden state, so its product is one row.
 
 use super::scan::{Offsets, Sizes, std_of};
 use super::{Rssm, VARIANCE_EPS, encode_action};
@@ -11,11 +13,11 @@ use crate::planning::Model;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use rl_core::env::{Action, Actions};
-use rl_core::nn::kernel::{Mat, Real, dot_inline, fill_rows, matmul, simd};
+use rl_core::nn::kernel::{Mat, Real, dot_inline, fill_rows, matmul};
 use rl_core::nn::mlp::Workspace;
-use rl_core::nn::{Mlp, gru};
+use rl_core::nn::{Activation, Mlp, gru};
 use rl_core::normalize::RunningMeanStd;
-use rl_core::{Error, StreamRng};
+use rl_core::{Error, StreamRng, vectorised};
 
 /// What the filter knows: h and s.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,28 +51,42 @@ impl Dense {
         Self::new(&weight, &bias)
     }
 
+    /// The last `inputs − k` rows of the weight first.
+    fn rotated(mut self, k: usize) -> Self {
+        self.weight.rotate_left(k * self.outputs);
+        self
+    }
+
+    /// The same layer for inputs that hold a 1 at position `k`: the bias is a row of the weight, so the product needs
+    /// no pass that fills in the bias first.
+    fn with_one_at(mut self, k: usize) -> Self {
+        let at = k * self.outputs;
+        self.weight.splice(at..at, self.bias.drain(..));
+        self.inputs += 1;
+        self
+    }
+
     /// `y = x W + b`; rows of x start `stride` elements apart.
     fn forward(&self, rows: usize, x: &[f32], stride: usize, y: &mut [f32]) {
         let y = &mut y[..rows * self.outputs];
-        fill_rows(y, &self.bias);
+        let add = !self.bias.is_empty();
+        if add {
+            fill_rows(y, &self.bias);
+        }
         let weight = Mat::rows(&self.weight, self.outputs);
-        matmul(y, self.outputs, true, Mat::rows(x, stride), weight, (rows, self.outputs, self.inputs));
+        matmul(y, self.outputs, add, Mat::rows(x, stride), weight, (rows, self.outputs, self.inputs));
     }
 
     /// [`forward`](Self::forward) and ReLU.
     fn forward_relu(&self, rows: usize, x: &[f32], stride: usize, y: &mut [f32]) {
         self.forward(rows, x, stride, y);
         let y = &mut y[..rows * self.outputs];
-        simd(|| y.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 }));
+        Activation::Relu.apply(y);
     }
 
     /// The single output of each row.
     fn column(&self, rows: usize, x: &[f32], stride: usize, y: &mut [f32]) {
-        simd(|| {
-            for (y, x) in y[..rows].iter_mut().zip(x.chunks(stride)) {
-                *y = dot_inline(&x[..self.inputs], &self.weight) + self.bias[0];
-            }
-        });
+        dots(&mut y[..rows], x, stride, &self.weight, self.bias[0]);
     }
 }
 
@@ -86,13 +102,17 @@ pub struct Rollout {
     encoder: (Mlp, Vec<f32>),
     decoder: (Mlp, Vec<f32>),
     embedding: Dense,
+    /// From `[a, s, 1]`.
     from_input: Dense,
+    /// From `[1, h]`, like the prior.
     from_hidden: Dense,
     prior: Dense,
     /// h's share of the posterior; its bias is in `embedding`.
     posterior: Dense,
-    /// First layers of the reward and continuation heads, side by side, and what follows.
+    /// First layers of the reward and continuation heads, side by side, from `[s, 1, h]`; and the reward's alone.
     first: Dense,
+    first_of_reward: Dense,
+    /// What follows them.
     reward: Vec<Dense>,
     continuation: Vec<Dense>,
     observation_scale: RunningMeanStd,
@@ -117,8 +137,9 @@ impl Rollout {
                 Error::config("rssm", "reward, continuation", "no hidden layer", "at least one").into()
             );
         }
-        let first = Dense::joined(&reward.remove(0), &continuation.remove(0));
         let Sizes { deter, stoch, .. } = sizes;
+        let first_of_reward = reward.remove(0);
+        let first = Dense::joined(&first_of_reward, &continuation.remove(0)).with_one_at(stoch);
         let Offsets { input, hidden, prior, posterior } = model.offsets;
         let recurrent = model.recurrent.with(|p: &[f32]| {
             let layer = |(weight, bias): (usize, usize), k: usize, n: usize| {
@@ -136,11 +157,12 @@ impl Rollout {
             encoder: (model.encoder.clone(), model.encoder.params().to_vec()?),
             decoder: (model.decoder.clone(), model.decoder.params().to_vec()?),
             embedding: layers(&model.embedding)?.remove(0),
-            from_input,
-            from_hidden,
-            prior,
+            from_input: from_input.rotated(stoch).with_one_at(sizes.input()),
+            from_hidden: from_hidden.with_one_at(0),
+            prior: prior.with_one_at(0),
             posterior,
             first,
+            first_of_reward: first_of_reward.with_one_at(stoch),
             reward,
             continuation,
             observation_scale: model.observation_scale.clone(),
@@ -159,24 +181,19 @@ impl Rollout {
     /// One step of the filter: the action that was taken (`None` at an episode's start) and what was observed then.
     pub fn filter(&self, state: &State, action: Option<Action<'_>>, observation: &[f32]) -> State {
         let Sizes { deter, stoch, action: width } = self.sizes;
-        let mut next = self.initial();
-        let start;
-        let mut x = vec![0.0; self.sizes.input()];
-        let before = match action {
-            None => {
-                start = self.initial();
-                &start
-            }
-            Some(action) => {
-                x[..stoch].copy_from_slice(&state.stoch);
-                encode_action(action, &mut x[stoch..][..width]);
-                state
-            }
-        };
+        let mut cell = vec![0.0; self.sizes.cell()];
+        let (x, one_h) = cell.split_at_mut(self.sizes.input());
+        if let Some(action) = action {
+            encode_action(action, &mut x[..width]);
+            x[width..].copy_from_slice(&state.stoch);
+            one_h[1..].copy_from_slice(&state.deter);
+        }
+        one_h[0] = 1.0;
         let (mut gi, mut gh) = (vec![0.0; 3 * deter], vec![0.0; 3 * deter]);
-        self.from_input.forward(1, &x, x.len(), &mut gi);
-        self.from_hidden.forward(1, &before.deter, deter, &mut gh);
-        gru::gates_forward(&gi, &gh, &before.deter, &mut next.deter, deter);
+        self.from_hidden.forward(1, one_h, deter + 1, &mut gh);
+        let mut next = State { deter: one_h[1..].to_vec(), stoch: vec![0.0; stoch] };
+        self.from_input.forward(1, &cell, cell.len(), &mut gi);
+        gru::gates_forward(&gi, &gh, &mut next.deter, deter, deter);
         let mut normalised = observation.to_vec();
         self.observation_scale.normalize(&mut normalised, VARIANCE_EPS, f32::INFINITY);
         let mut workspace = Workspace::default();
@@ -195,27 +212,82 @@ impl Rollout {
     pub fn decode(&self, batch: &Imagined, observations: &mut Vec<f32>) {
         let mut workspace = Workspace::default();
         let (decoder, params) = &self.decoder;
-        let decoded =
-            decoder.infer(params, batch.rows, &batch.features, self.sizes.feature(), &mut workspace);
+        let Sizes { stoch, action, .. } = self.sizes;
+        let mut features = Vec::with_capacity(batch.rows * self.sizes.feature());
+        for cell in batch.cells.chunks_exact(self.sizes.cell()) {
+            features.extend_from_slice(&cell[action..][..stoch]);
+            features.extend_from_slice(&cell[action + stoch + 1..]);
+        }
+        let decoded = decoder.infer(params, batch.rows, &features, self.sizes.feature(), &mut workspace);
         observations.clear();
         observations.extend_from_slice(decoded);
         self.observation_scale.denormalize(observations, VARIANCE_EPS);
+    }
+
+    /// Moves every row to the state that follows its action.
+    fn advance(&self, batch: &mut Imagined, actions: Actions<'_>, rng: &mut StreamRng) {
+        let Sizes { deter, stoch, action } = self.sizes;
+        let (rows, width, one) = (batch.rows, self.sizes.cell(), action + stoch);
+        for (i, cell) in batch.cells.chunks_exact_mut(width).enumerate() {
+            encode_action(actions.row(i, rows), &mut cell[..action]);
+        }
+        self.from_input.forward(rows, &batch.cells, width, &mut batch.from_input);
+        if batch.shared {
+            let (row, rest) = batch.from_hidden.split_at_mut(3 * deter);
+            self.from_hidden.forward(1, &batch.cells[one..], width, row);
+            fill_rows(rest, row);
+        } else {
+            self.from_hidden.forward(rows, &batch.cells[one..], width, &mut batch.from_hidden);
+        }
+        batch.shared = false;
+        let h = &mut batch.cells[one + 1..];
+        gru::gates_forward(&batch.from_input, &batch.from_hidden, h, width, deter);
+        self.draw(batch, rng);
+    }
+
+    /// Draws s from the prior of h, or takes its mean.
+    fn draw(&self, batch: &mut Imagined, rng: &mut StreamRng) {
+        let Sizes { stoch, action, .. } = self.sizes;
+        let width = self.sizes.cell();
+        let one_h = &batch.cells[action + stoch..];
+        self.prior.forward(batch.rows, one_h, width, &mut batch.statistics);
+        let statistics = batch.statistics.chunks_exact(2 * stoch);
+        if self.sample {
+            for (raw, statistics) in batch.raw.chunks_exact_mut(stoch).zip(statistics.clone()) {
+                raw.copy_from_slice(&statistics[stoch..]);
+            }
+            batch.noise.iter_mut().for_each(|z| *z = rng.sample(StandardNormal));
+            scale_noise(&mut batch.noise, &batch.raw, self.std_floor);
+        } else {
+            batch.noise.fill(0.0);
+        }
+        let cells = batch.cells.chunks_exact_mut(width);
+        for ((cell, mean), noise) in cells.zip(statistics).zip(batch.noise.chunks_exact(stoch)) {
+            for ((s, mean), noise) in cell[action..][..stoch].iter_mut().zip(mean).zip(noise) {
+                *s = mean + noise;
+            }
+        }
     }
 
     /// What the heads say of the present states, in the environment's units.
     fn heads(&self, batch: &mut Imagined, rewards: &mut [f32], continues: &mut [f32]) {
         let (rows, wide) = (batch.rows, self.first.outputs);
         let reward_width = self.reward[0].inputs;
-        self.first.forward_relu(rows, &batch.features, self.sizes.feature(), &mut batch.wide);
+        let features = &batch.cells[self.sizes.action..];
+        self.first.forward_relu(rows, features, self.sizes.cell(), &mut batch.wide);
         tail(&self.reward, rows, &batch.wide, wide, &mut batch.buffers, rewards);
         tail(&self.continuation, rows, &batch.wide[reward_width..], wide, &mut batch.buffers, continues);
-        simd(|| {
-            for (r, c) in rewards.iter_mut().zip(continues.iter_mut()) {
-                let x = *r * self.reward_std + self.reward_mean;
-                *r = (x.abs().fast_exp() - 1.0).copysign(x);
-                *c = c.sigmoid();
-            }
-        });
+        in_units(rewards, self.reward_mean, self.reward_std);
+        logistic(continues);
+    }
+
+    /// [`heads`](Self::heads) without the continuation.
+    fn reward_head(&self, batch: &mut Imagined, rewards: &mut [f32]) {
+        let features = &batch.cells[self.sizes.action..];
+        let Imagined { rows, wide, buffers, .. } = batch;
+        self.first_of_reward.forward_relu(*rows, features, self.sizes.cell(), wide);
+        tail(&self.reward, *rows, wide, self.first_of_reward.outputs, buffers, rewards);
+        in_units(rewards, self.reward_mean, self.reward_std);
     }
 }
 
@@ -242,22 +314,47 @@ fn tail(layers: &[Dense], rows: usize, x: &[f32], stride: usize, buffers: &mut [
     }
 }
 
+vectorised! {
+    /// `y[i] = x[i] · weight + bias`; rows of x start `stride` elements apart.
+    fn dots(y: &mut [f32], x: &[f32], stride: usize, weight: &[f32], bias: f32) {
+        for (y, x) in y.iter_mut().zip(x.chunks(stride)) {
+            *y = dot_inline(&x[..weight.len()], weight) + bias;
+        }
+    }
+
+    /// symexp of the head's outputs in units of the standardised rewards.
+    fn in_units(rewards: &mut [f32], mean: f32, std: f32) {
+        for r in rewards {
+            let x = *r * std + mean;
+            *r = (x.abs().fast_exp() - 1.0).copysign(x);
+        }
+    }
+
+    fn logistic(x: &mut [f32]) {
+        x.iter_mut().for_each(|x| *x = x.sigmoid());
+    }
+
+    /// noise ← std(raw) · noise.
+    fn scale_noise(noise: &mut [f32], raw: &[f32], floor: f32) {
+        noise.iter_mut().zip(raw).for_each(|(z, &raw)| *z *= std_of(raw, floor));
+    }
+}
+
 /// Imagined states of one block of candidates.
 #[derive(Default)]
 pub struct Imagined {
     rows: usize,
     /// All rows still share the state that plans start from.
     shared: bool,
-    /// `[rows, S + A]`
-    x: Vec<f32>,
-    /// `[rows, S + H]`
-    features: Vec<f32>,
-    /// `[rows, H]`
-    h: Vec<f32>,
-    next: Vec<f32>,
+    /// `[rows, A + S + 1 + H]`: an action, and the state that it is taken in; then the state that follows.
+    cells: Vec<f32>,
     from_input: Vec<f32>,
     from_hidden: Vec<f32>,
+    /// `[rows, 2 S]`, the prior's, and its second half by itself.
     statistics: Vec<f32>,
+    raw: Vec<f32>,
+    /// `[rows, S]`, the sample's distance from the mean.
+    noise: Vec<f32>,
     wide: Vec<f32>,
     buffers: [Vec<f32>; 2],
 }
@@ -270,20 +367,20 @@ impl Model for Rollout {
     }
 
     fn start(&self, batch: &mut Imagined, rows: usize) {
-        let Sizes { deter, stoch, .. } = self.sizes;
+        let Sizes { deter, stoch, action } = self.sizes;
         (batch.rows, batch.shared) = (rows, true);
-        batch.x.resize(rows * self.sizes.input(), 0.0);
-        batch.features.resize(rows * self.sizes.feature(), 0.0);
-        batch.h.resize(rows * deter, 0.0);
-        batch.next.resize(rows * deter, 0.0);
+        batch.cells.resize(rows * self.sizes.cell(), 0.0);
         batch.from_input.resize(rows * 3 * deter, 0.0);
         batch.from_hidden.resize(rows * 3 * deter, 0.0);
         batch.statistics.resize(rows * 2 * stoch, 0.0);
+        batch.raw.resize(rows * stoch, 0.0);
+        batch.noise.resize(rows * stoch, 0.0);
         batch.wide.resize(rows * self.first.outputs, 0.0);
-        for row in batch.features.chunks_exact_mut(self.sizes.feature()) {
-            row[..stoch].copy_from_slice(&self.state.stoch);
+        for cell in batch.cells.chunks_exact_mut(self.sizes.cell()) {
+            cell[action..][..stoch].copy_from_slice(&self.state.stoch);
+            cell[action + stoch] = 1.0;
+            cell[action + stoch + 1..].copy_from_slice(&self.state.deter);
         }
-        fill_rows(&mut batch.h, &self.state.deter);
     }
 
     fn step(
@@ -294,40 +391,21 @@ impl Model for Rollout {
         rewards: &mut [f32],
         continues: &mut [f32],
     ) -> Result<()> {
-        let Sizes { deter, stoch, .. } = self.sizes;
-        let (rows, input, feature) = (batch.rows, self.sizes.input(), self.sizes.feature());
-        for (i, (x, f)) in
-            batch.x.chunks_exact_mut(input).zip(batch.features.chunks_exact(feature)).enumerate()
-        {
-            x[..stoch].copy_from_slice(&f[..stoch]);
-            encode_action(actions.row(i, rows), &mut x[stoch..]);
-        }
-        self.from_input.forward(rows, &batch.x, input, &mut batch.from_input);
-        if batch.shared {
-            let (row, rest) = batch.from_hidden.split_at_mut(3 * deter);
-            self.from_hidden.forward(1, &batch.h, deter, row);
-            fill_rows(rest, row);
-        } else {
-            self.from_hidden.forward(rows, &batch.h, deter, &mut batch.from_hidden);
-        }
-        batch.shared = false;
-        gru::gates_forward(&batch.from_input, &batch.from_hidden, &batch.h, &mut batch.next, deter);
-        std::mem::swap(&mut batch.h, &mut batch.next);
-        self.prior.forward(rows, &batch.h, deter, &mut batch.statistics);
-        if self.sample {
-            for row in batch.statistics.chunks_exact_mut(2 * stoch) {
-                let (mean, raw) = row.split_at_mut(stoch);
-                for (m, raw) in mean.iter_mut().zip(raw) {
-                    *m += std_of(*raw, self.std_floor) * rng.sample::<f32, _>(StandardNormal);
-                }
-            }
-        }
-        let states = batch.statistics.chunks_exact(2 * stoch).zip(batch.h.chunks_exact(deter));
-        for (f, (s, h)) in batch.features.chunks_exact_mut(feature).zip(states) {
-            f[..stoch].copy_from_slice(&s[..stoch]);
-            f[stoch..].copy_from_slice(h);
-        }
+        self.advance(batch, actions, rng);
         self.heads(batch, rewards, continues);
+        Ok(())
+    }
+
+    fn last_step(
+        &self,
+        batch: &mut Imagined,
+        actions: Actions<'_>,
+        rng: &mut StreamRng,
+        rewards: &mut [f32],
+        _continues: &mut [f32],
+    ) -> Result<()> {
+        self.advance(batch, actions, rng);
+        self.reward_head(batch, rewards);
         Ok(())
     }
 }

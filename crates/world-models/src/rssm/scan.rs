@@ -4,11 +4,12 @@
 //! the backward sweep through time. Rows are time-major: row t·B + b.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout as TensorLayout, Shape, Tensor};
+use rl_core::nn::gradients::hand_over;
 use rl_core::nn::gru::{gates_backward, gates_forward};
-use rl_core::nn::kernel::{Mat, Real, add_column_sums, fill_rows, matmul, simd, slice, with_slice};
+use rl_core::nn::kernel::{Mat, Real, add_column_sums, fill_rows, matmul, slice, with_slice};
 use rl_core::nn::params::{Layout, Params};
 use rl_core::nn::{Init, params};
-use rl_core::{Result, StreamRng};
+use rl_core::{Result, StreamRng, vectorised};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +28,11 @@ impl Sizes {
     /// Input of the GRU: `[s, a]`.
     pub fn input(&self) -> usize {
         self.stoch + self.action
+    }
+
+    /// A row of imagination: `[a, s, 1, h]`.
+    pub fn cell(&self) -> usize {
+        self.action + self.feature() + 1
     }
 
     /// What every head reads: `[s, h]`.
@@ -165,7 +171,8 @@ impl<R: Real> Scan<R> {
             linear.forward(self.offsets.input, &c.x[x], input, 3 * deter, &mut c.from_input[wide.clone()]);
             let h = &c.before[before.clone()];
             linear.forward(self.offsets.hidden, h, deter, 3 * deter, &mut c.from_hidden[wide.clone()]);
-            gates_forward(&c.from_input[wide.clone()], &c.from_hidden[wide], h, &mut next, deter);
+            next.copy_from_slice(h);
+            gates_forward(&c.from_input[wide.clone()], &c.from_hidden[wide], &mut next, deter, deter);
             let (posterior, prior) = statistics.split_at_mut(batch * 2 * stoch);
             posterior.copy_from_slice(&embedded[self.rows(t, 2 * stoch)]);
             linear.add(self.offsets.posterior, &next, deter, 2 * stoch, posterior);
@@ -208,11 +215,7 @@ impl<R: Real> Scan<R> {
             let (q, p) = (&posterior[b * 2 * stoch..][..2 * stoch], &prior[b * 2 * stoch..][..2 * stoch]);
             let used = if observed[row] > R::real(0.5) { q } else { p };
             let z = &noise[row * stoch..][..stoch];
-            simd(|| {
-                for i in 0..stoch {
-                    out[i] = used[i] + std_of(used[stoch + i], floor) * z[i];
-                }
-            });
+            draw(used, z, floor, &mut out[..stoch]);
             out[stoch..][..deter].copy_from_slice(&next[b * deter..][..deter]);
             out[self.sizes.posterior()].copy_from_slice(q);
             out[self.sizes.prior()].copy_from_slice(p);
@@ -302,12 +305,26 @@ impl<R: Real> Scan<R> {
         } else {
             (&out[self.sizes.prior()][stoch..], dprior)
         };
-        simd(|| {
-            for i in 0..stoch {
-                d[i] += ds[i];
-                d[stoch + i] += ds[i] * z[i] * raw[i].sigmoid();
-            }
-        });
+        draw_backward(ds, z, raw, d);
+    }
+}
+
+vectorised! {
+    /// s = mean + std(raw) z, from one row of statistics.
+    fn draw<R: Real>(statistics: &[R], z: &[R], floor: R, s: &mut [R]) {
+        let (mean, raw) = statistics.split_at(s.len());
+        for (((s, &mean), &raw), &z) in s.iter_mut().zip(mean).zip(raw).zip(z) {
+            *s = mean + std_of(raw, floor) * z;
+        }
+    }
+
+    /// Adds the gradient of a sample to that of its row of statistics.
+    fn draw_backward<R: Real>(ds: &[R], z: &[R], raw: &[R], dstatistics: &mut [R]) {
+        let (dmean, draw) = dstatistics.split_at_mut(ds.len());
+        for ((((dm, dr), &ds), &z), &raw) in dmean.iter_mut().zip(draw).zip(ds).zip(z).zip(raw) {
+            *dm += ds;
+            *dr += ds * z * raw.sigmoid();
+        }
     }
 }
 
@@ -375,7 +392,8 @@ impl<R: Real> CustomOp2 for Scan<R> {
         })?;
         let device = params.device();
         let dembedded = Tensor::from_vec(dembedded, embedded.shape(), device)?;
-        Ok((Some(dembedded), Some(Tensor::from_vec(dparams, params.shape(), device)?)))
+        let dparams = Tensor::from_vec(dparams, params.shape(), device)?;
+        Ok((Some(dembedded), hand_over(params, dparams)?))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The squashed Gaussian of SAC: samples and their log-probabilities in one pass, on slices and as a graph node.
 
-use crate::Result;
-use crate::nn::kernel::{Real, simd, slice, with_slice};
+use crate::nn::kernel::{Real, slice, with_slice};
+use crate::{Result, vectorised};
 use candle_core::{CpuStorage, CustomOp1, Shape, Tensor};
 
 /// ln σ is limited to this interval; outside of it no gradient reaches it.
@@ -27,8 +27,13 @@ fn squash<R: Real>(mean: R, log_std: R, noise: R) -> (R, R) {
 /// `[a, ln p(a)]`, `[B, A + 1]`.
 pub fn sample_squashed<R: Real>(outputs: &[R], noise: &[R], actions: usize) -> Vec<R> {
     let mut samples = vec![R::real(0.0); noise.len() / actions * (actions + 1)];
-    let rows = outputs.chunks_exact(2 * actions).zip(noise.chunks_exact(actions));
-    simd(|| {
+    squash_rows(outputs, noise, actions, &mut samples);
+    samples
+}
+
+vectorised! {
+    fn squash_rows<R: Real>(outputs: &[R], noise: &[R], actions: usize, samples: &mut [R]) {
+        let rows = outputs.chunks_exact(2 * actions).zip(noise.chunks_exact(actions));
         for ((row, noise), sample) in rows.zip(samples.chunks_exact_mut(actions + 1)) {
             for j in 0..actions {
                 let (action, log_prob) = squash(row[j], row[actions + j], noise[j]);
@@ -36,8 +41,7 @@ pub fn sample_squashed<R: Real>(outputs: &[R], noise: &[R], actions: usize) -> V
                 sample[actions] += log_prob;
             }
         }
-    });
-    samples
+    }
 }
 
 /// [`sample_squashed`] as a graph node: ∂a/∂u = 1 − a², ∂ln p/∂μ = 2a, ∂ln p/∂ln σ = 2aσε − 1.
