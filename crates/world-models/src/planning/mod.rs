@@ -10,16 +10,18 @@
 
 mod categorical;
 mod cem;
+mod episodes;
 mod icem;
 mod mppi;
 mod proposal;
 mod simulator;
 
 pub use cem::{Cem, elite_statistics, momentum};
+pub use episodes::play;
 pub use icem::{Icem, coloured_noise, noise_amplitudes, noise_sigma};
 pub use mppi::{Mppi, elite_weights, weighted_statistics};
 pub(crate) use proposal::best;
-pub use simulator::SimulatorModel;
+pub use simulator::{Held, SimulatorModel};
 
 use crate::Result;
 use proposal::Proposal;
