@@ -2,12 +2,14 @@
 //!
 //! - [`rssm`]: the recurrent state-space model, trained on replayed sequences, and the agent that plans with it.
 //! - [`pets`]: an ensemble of probabilistic networks, and planning in what its members disagree about.
+//! - [`i2a`]: agents that read what a learned model says would happen, with the paper's ablations and a puzzle.
 //! - [`planning`]: random shooting, CEM, iCEM and MPPI over any model, a learned one or the true simulator.
 //! - [`evaluation`]: is the model any good? Open-loop errors against baselines, predicted against realised return.
 
 pub mod conformance;
 mod error;
 pub mod evaluation;
+pub mod i2a;
 pub mod pets;
 pub mod planning;
 pub mod rssm;

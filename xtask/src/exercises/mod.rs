@@ -1,6 +1,7 @@
 //! The exercises: a table, and what an exercise is.
 
 mod baselines;
+mod i2a;
 mod pets;
 mod world_model_planning;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 pub fn table() -> &'static [Entry] {
     const TABLE: &[Entry] = &[
         Entry::of::<baselines::Baselines>(),
+        Entry::of::<i2a::I2a>(),
         Entry::of::<pets::Pets>(),
         Entry::of::<world_model_planning::WorldModelPlanning>(),
     ];
