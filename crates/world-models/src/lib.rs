@@ -4,6 +4,7 @@
 //! - [`pets`]: an ensemble of probabilistic networks, and planning in what its members disagree about.
 //! - [`dreamer`]: DreamerV3, an actor and a critic that learn in a categorical model's imagination.
 //! - [`i2a`]: agents that read what a learned model says would happen, with the paper's ablations and a puzzle.
+//! - [`tdmpc`]: TD-MPC2, planning a few steps in a latent model with a learned value at the horizon.
 //! - [`planning`]: random shooting, CEM, iCEM and MPPI over any model, a learned one or the true simulator.
 //! - [`evaluation`]: is the model any good? Open-loop errors against baselines, predicted against realised return.
 
@@ -15,5 +16,6 @@ pub mod i2a;
 pub mod pets;
 pub mod planning;
 pub mod rssm;
+pub mod tdmpc;
 
 pub use error::{Error, Result};

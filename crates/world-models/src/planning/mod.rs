@@ -250,7 +250,17 @@ impl<M: Model> Planner<M> {
     /// # Errors
     /// If the model cannot be evaluated.
     pub fn plan(&mut self, model: &M, rng: &mut StreamRng) -> Result<Plan> {
+        self.plan_with(model, &[], rng)
+    }
+
+    /// Like [`plan`](Self::plan), with sequences `[n, horizon, A]` that are candidates in every iteration: a policy's, as in
+    /// TD-MPC2. Discrete actions take none.
+    ///
+    /// # Errors
+    /// If the model cannot be evaluated, or the sequences do not fit.
+    pub fn plan_with(&mut self, model: &M, sequences: &[f32], rng: &mut StreamRng) -> Result<Plan> {
         self.proposal.begin(&self.config, rng);
+        self.proposal.suggest(&self.config, sequences)?;
         let mut model_steps = 0;
         for iteration in 0..self.config.iterations {
             let candidates = self.proposal.propose(&self.config, iteration, rng);
