@@ -1,6 +1,10 @@
 //! The exercises: a table, and what an exercise is.
 
 mod baselines;
+mod dreamer;
+mod i2a;
+mod pets;
+mod tdmpc;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -10,8 +14,14 @@ use serde_json::Value;
 
 /// The exercises of the workspace, one line each.
 pub fn table() -> &'static [Entry] {
-    const TABLE: &[Entry] =
-        &[Entry::of::<baselines::Baselines>(), Entry::of::<world_model_planning::WorldModelPlanning>()];
+    const TABLE: &[Entry] = &[
+        Entry::of::<baselines::Baselines>(),
+        Entry::of::<dreamer::Dreamer>(),
+        Entry::of::<i2a::I2a>(),
+        Entry::of::<pets::Pets>(),
+        Entry::of::<tdmpc::Tdmpc>(),
+        Entry::of::<world_model_planning::WorldModelPlanning>(),
+    ];
     TABLE
 }
 

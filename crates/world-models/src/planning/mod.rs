@@ -10,16 +10,18 @@
 
 mod categorical;
 mod cem;
+mod episodes;
 mod icem;
 mod mppi;
 mod proposal;
 mod simulator;
 
 pub use cem::{Cem, elite_statistics, momentum};
+pub use episodes::play;
 pub use icem::{Icem, coloured_noise, noise_amplitudes, noise_sigma};
 pub use mppi::{Mppi, elite_weights, weighted_statistics};
 pub(crate) use proposal::best;
-pub use simulator::SimulatorModel;
+pub use simulator::{Held, SimulatorModel};
 
 use crate::Result;
 use proposal::Proposal;
@@ -264,7 +266,17 @@ impl<M: Model> Planner<M> {
     /// # Errors
     /// If the model cannot be evaluated.
     pub fn plan(&mut self, model: &M, rng: &mut StreamRng) -> Result<Plan> {
+        self.plan_with(model, &[], rng)
+    }
+
+    /// Like [`plan`](Self::plan), with sequences `[n, horizon, A]` that are candidates in every iteration: a policy's, as in
+    /// TD-MPC2. Discrete actions take none.
+    ///
+    /// # Errors
+    /// If the model cannot be evaluated, or the sequences do not fit.
+    pub fn plan_with(&mut self, model: &M, sequences: &[f32], rng: &mut StreamRng) -> Result<Plan> {
         self.proposal.begin(&self.config, rng);
+        self.proposal.suggest(&self.config, sequences)?;
         let mut model_steps = 0;
         for iteration in 0..self.config.iterations {
             let candidates = self.proposal.propose(&self.config, iteration, rng);

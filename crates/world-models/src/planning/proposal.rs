@@ -39,6 +39,26 @@ impl Proposal {
         }
     }
 
+    /// Sequences that are candidates in every iteration of this plan.
+    pub(super) fn suggest(&mut self, config: &PlannerConfig, sequences: &[f32]) -> Result<()> {
+        let fits = match self {
+            Self::Gaussian(g) => {
+                sequences.len().is_multiple_of(g.mean.len())
+                    && sequences.len() / g.mean.len() <= config.candidates
+            }
+            Self::Categorical(_) => sequences.is_empty(),
+        };
+        if !fits {
+            let want = "whole sequences of reals, at most as many as candidates";
+            return Err(Error::shape("Planner::plan_with", want, sequences.len()).into());
+        }
+        if let Self::Gaussian(g) = self {
+            g.suggested.clear();
+            g.suggested.extend_from_slice(sequences);
+        }
+        Ok(())
+    }
+
     /// Fills the sequences of this iteration; returns how many.
     pub(super) fn propose(&mut self, config: &PlannerConfig, iteration: usize, rng: &mut impl Rng) -> usize {
         match self {
@@ -165,6 +185,8 @@ pub(super) struct Gaussian {
     /// `[candidates, H, A]`
     sequences: Vec<f32>,
     elites: Vec<f32>,
+    /// What a policy suggested for this plan.
+    suggested: Vec<f32>,
     kept: usize,
     best: Vec<f32>,
     best_return: f32,
@@ -191,6 +213,7 @@ impl Gaussian {
             std: zeros(),
             sequences: vec![],
             elites: vec![],
+            suggested: vec![],
             kept: 0,
             best: zeros(),
             best_return: f32::NEG_INFINITY,
@@ -263,6 +286,8 @@ impl Gaussian {
                 }
             }
         }
+        let known = self.suggested.len().min(self.sequences.len());
+        self.sequences[..known].copy_from_slice(&self.suggested[..known]);
         self.insert_known(config, iteration);
         candidates
     }

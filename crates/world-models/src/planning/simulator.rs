@@ -2,8 +2,9 @@
 
 use super::Model;
 use crate::Result;
+use rand::Rng;
 use rl_core::StreamRng;
-use rl_core::env::{Actions, Simulator};
+use rl_core::env::{Action, Actions, EnvSpec, Simulator};
 
 /// A simulator in a known state. Its noise comes from the planner's own generator, never from the environment's: the
 /// reference knows the dynamics, not the future.
@@ -56,5 +57,42 @@ impl<S: Simulator> Model for SimulatorModel<S> {
             (rewards[i], continues[i]) = (reward as f32, if terminated { 0.0 } else { 1.0 });
         }
         Ok(())
+    }
+}
+
+/// The dynamics over actions that are held for several steps, their rewards summed until the task ends.
+#[derive(Clone, Debug)]
+pub struct Held<S> {
+    /// The dynamics of one step.
+    pub simulator: S,
+    /// Steps for which an action is held.
+    pub steps: u64,
+}
+
+impl<S: Simulator> Simulator for Held<S> {
+    type State = S::State;
+
+    fn spec(&self) -> EnvSpec {
+        self.simulator.spec()
+    }
+
+    fn initial_state(&self, rng: &mut impl Rng) -> S::State {
+        self.simulator.initial_state(rng)
+    }
+
+    fn transition(&self, state: &mut S::State, action: Action<'_>, rng: &mut impl Rng) -> (f64, bool) {
+        let mut sum = 0.0;
+        for _ in 0..self.steps {
+            let (reward, terminated) = self.simulator.transition(state, action, rng);
+            sum += reward;
+            if terminated {
+                return (sum, true);
+            }
+        }
+        (sum, false)
+    }
+
+    fn observe(&self, state: &S::State, observation: &mut [f32]) {
+        self.simulator.observe(state, observation);
     }
 }
