@@ -1,6 +1,12 @@
 //! The exercises: a table, and what an exercise is.
 
 mod baselines;
+mod causal_bandits;
+mod causal_confusion;
+mod causal_discovery;
+mod causal_identification;
+mod causal_policy;
+mod causal_world_model;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -10,8 +16,16 @@ use serde_json::Value;
 
 /// The exercises of the workspace, one line each.
 pub fn table() -> &'static [Entry] {
-    const TABLE: &[Entry] =
-        &[Entry::of::<baselines::Baselines>(), Entry::of::<world_model_planning::WorldModelPlanning>()];
+    const TABLE: &[Entry] = &[
+        Entry::of::<baselines::Baselines>(),
+        Entry::of::<causal_bandits::CausalBandits>(),
+        Entry::of::<causal_confusion::CausalConfusion>(),
+        Entry::of::<causal_discovery::CausalDiscovery>(),
+        Entry::of::<causal_identification::CausalIdentification>(),
+        Entry::of::<causal_policy::CausalPolicy>(),
+        Entry::of::<causal_world_model::CausalWorldModelExercise>(),
+        Entry::of::<world_model_planning::WorldModelPlanning>(),
+    ];
     TABLE
 }
 
