@@ -56,7 +56,7 @@ impl Exercise for CausalConfusion {
         let config = Config {
             expert_steps: 100_000,
             samples: 300,
-            sensor_noise: 0.3,
+            sensor_noise: 0.02,
             updates: 5000,
             clone: CloneConfig::default(),
             interventions: 20,
@@ -128,7 +128,7 @@ impl Exercise for CausalConfusion {
         ctx.figure(repaired.figure());
         ctx.note(
             "Every step costs 1 until the car is out of the valley, at most 200. The expert sees the true velocity, clones a \
-             noisy one: that is what makes the previous action, an effect of the expert's knowledge, so tempting.",
+             slightly noisy one: that is what makes the previous action, an effect of the expert's knowledge, so tempting.",
         );
         Ok(())
     }

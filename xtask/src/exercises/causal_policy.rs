@@ -60,7 +60,7 @@ impl Exercise for CausalPolicy {
     fn config(preset: Preset) -> Config {
         let config = Config {
             random_episodes: 300,
-            model: WorldModelConfig { hidden: vec![32, 32], updates: 3000, ..WorldModelConfig::default() },
+            model: WorldModelConfig { hidden: vec![32, 32], updates: 20_000, ..WorldModelConfig::default() },
             updates: 400,
             episodes_per_update: 16,
             gamma: 0.95,
@@ -155,7 +155,7 @@ fn push_back(o: &[f32]) -> usize {
 /// Columns of the observation whose variable is no cause of the reward, by a causal world model of random play.
 fn learn_non_causes(config: &Config, ctx: &mut Context) -> Result<Vec<usize>> {
     let streams = ctx.streams;
-    let columns = ctx.session.once::<_, anyhow::Error>("causes/world-model", |stage| {
+    let columns: (Vec<usize>, f64) = ctx.session.once::<_, anyhow::Error>("causes/world-model", |stage| {
         let variable = |name: &str, width| Variable { name: name.into(), kind: Kind::Real(width) };
         let variables = vec![variable("sensors", 2), variable("spurious sensors", 2), variable("reward", 1)];
         let space = FactoredSpace::new(variables, Kind::Categorical(5))?;
@@ -165,7 +165,8 @@ fn learn_non_causes(config: &Config, ctx: &mut Context) -> Result<Vec<usize>> {
             let rng = &mut streams.stream("random-play", episode);
             let (mut state, mut reward) = (task.initial_state(rng), 0.0);
             for t in 0..STEPS {
-                let encode = |s: &[f64; 4], r: f64| [s[0], s[1], s[2], s[3], r].map(|v| v as f32);
+                // To about unit scale, as the model wants it.
+                let encode = |s: &[f64; 4], r: f64| [s[0], s[1], s[2] / 3.0, s[3] / 3.0, r].map(|v| v as f32);
                 let before = encode(&state, reward);
                 let action = rng.random_range(0..5usize);
                 reward = task.transition(&mut state, Action::Discrete(action), rng).0;
@@ -190,8 +191,14 @@ fn learn_non_causes(config: &Config, ctx: &mut Context) -> Result<Vec<usize>> {
         }
         let causes = model.causes_of(2);
         let variables = (0..2).filter(|&v| !causes.contains(v));
-        Ok(variables.flat_map(|v| model.space().block(v)).collect::<Vec<usize>>())
+        let columns = variables.flat_map(|v| model.space().block(v)).collect::<Vec<usize>>();
+        let information = model.information().into_iter().map(|row| row[1]).fold(f64::NEG_INFINITY, f64::max);
+        Ok((columns, information))
     })?;
+    let (columns, information) = columns;
+    let told = Measure::error("information of the spurious sensors", "nats");
+    let rows = (config.random_episodes * STEPS) as u64;
+    ctx.score("causes", "causal world model", Role::Method, told, rows, information)?;
     let right = Measure { metric: "non-causes of the return found", unit: "share", higher_is_better: true };
     let score = f64::from(u8::from(columns == [2, 3]));
     ctx.score(
