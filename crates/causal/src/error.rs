@@ -120,6 +120,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What `rl-core` reports: tensors, networks, optimisers.
+    #[error(transparent)]
+    Core(#[from] rl_core::Error),
     /// An operation of the file system.
     #[error("{operation} {path}: {source}")]
     Io {

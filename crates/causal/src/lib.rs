@@ -34,6 +34,8 @@ pub mod graph;
 pub mod identify;
 pub mod independence;
 mod partial;
+#[cfg(feature = "rl")]
+pub mod rl;
 pub mod scm;
 
 pub use error::{Error, Result};

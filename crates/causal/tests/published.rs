@@ -62,12 +62,13 @@ fn setting_everything_at_once_pays_linear_regret_and_pomis_does_not() {
     }
 }
 
-/// X1 → X2 → X3, X1 → X3, A → X2 with coefficients 0.7, 0.5, 0.8, 0.3 and noise 0.5, 0.3, 0.4.
+/// X2 = 0.7 X1 + 0.5 A + e₂, X3 = 0.8 X2 + 0.3 X1 + e₃ with noise 0.5, 0.3, 0.4 and a uniform action.
 #[test]
 fn the_chain_with_an_action_is_learned() {
     let names = ["X1", "X2", "X3", "A"].map(String::from).to_vec();
-    let weights = [(0, 1, 0.7), (1, 2, 0.5), (0, 2, 0.8), (3, 1, 0.3)];
-    let noises = [0.5, 0.3, 0.4, 1.0].map(|sd| Noise::Normal { sd }).to_vec();
+    let weights = [(0, 1, 0.7), (3, 1, 0.5), (1, 2, 0.8), (0, 2, 0.3)];
+    let mut noises = [0.5, 0.3, 0.4].map(|sd| Noise::Normal { sd }).to_vec();
+    noises.push(Noise::Uniform { half_width: 1.0 });
     let scm = Scm::linear(names.clone(), &weights, &[0.0; 4], noises).unwrap();
     let table = scm.sample(1000, &mut SeedStream::new(1).stream("chain", 0)).unwrap();
     // Nothing causes an exogenous action.

@@ -5,6 +5,12 @@ mod dreamer;
 mod i2a;
 mod pets;
 mod tdmpc;
+mod causal_bandits;
+mod causal_confusion;
+mod causal_discovery;
+mod causal_identification;
+mod causal_policy;
+mod causal_world_model;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -20,6 +26,12 @@ pub fn table() -> &'static [Entry] {
         Entry::of::<i2a::I2a>(),
         Entry::of::<pets::Pets>(),
         Entry::of::<tdmpc::Tdmpc>(),
+        Entry::of::<causal_bandits::CausalBandits>(),
+        Entry::of::<causal_confusion::CausalConfusion>(),
+        Entry::of::<causal_discovery::CausalDiscovery>(),
+        Entry::of::<causal_identification::CausalIdentification>(),
+        Entry::of::<causal_policy::CausalPolicy>(),
+        Entry::of::<causal_world_model::CausalWorldModelExercise>(),
         Entry::of::<world_model_planning::WorldModelPlanning>(),
     ];
     TABLE

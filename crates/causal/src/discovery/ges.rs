@@ -12,6 +12,7 @@ use super::score::LocalScore;
 use crate::error::{Error, Result};
 use crate::graph::board::{Board, dag_of};
 use crate::graph::{Dag, MixedGraph, NodeSet};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -94,10 +95,11 @@ pub fn gies<S: LocalScore>(
         targets.iter().map(|t| crate::graph::node_set("gies", p, t)).collect::<Result<_>>()?;
     let mut search = Search {
         score,
-        scratch: score.scratch(),
+        scratches: (0..rayon::current_num_threads()).map(|_| score.scratch()).collect(),
         config,
         targets,
         board: Board::empty(p),
+        pdag: Board::empty(p),
         parents: vec![NodeSet::with_capacity(p); p],
         steps: 0,
     };
@@ -115,7 +117,7 @@ pub fn gies<S: LocalScore>(
     }
     let mut total = 0.0;
     for v in 0..p {
-        total += score.local(v, &list(&search.parents[v]), &mut search.scratch)?;
+        total += score.local(v, &list(&search.parents[v]), &mut search.scratches[0])?;
     }
     Ok(GesResult {
         graph: search.board.to_mixed(names.to_vec())?,
@@ -155,78 +157,78 @@ impl PartialOrd for Operator {
     }
 }
 
-struct Search<'a, S: LocalScore> {
-    score: &'a S,
-    scratch: S::Scratch,
-    config: &'a GesConfig,
-    targets: Vec<NodeSet>,
-    board: Board,
-    /// Parents in one member of the class.
-    parents: Vec<NodeSet>,
-    steps: usize,
+/// The x of the pairs (x, y) with one y.
+enum Candidates {
+    All,
+    Some(Vec<usize>),
 }
 
-impl<S: LocalScore> Search<'_, S> {
-    /// Inserts edges while that improves the score.
-    fn forward(&mut self) -> Result<()> {
-        let p = self.board.len();
-        let mut heap = BinaryHeap::new();
-        let mut versions = vec![0u32; p * p];
-        for y in 0..p {
-            for x in 0..p {
-                self.push_inserts(x, y, 0, &mut heap)?;
-            }
-        }
-        loop {
-            let mut aside = Vec::new();
-            let best = loop {
-                let Some(operator) = heap.pop() else { break None };
-                if operator.version != versions[operator.x * p + operator.y] {
-                    continue;
-                }
-                if self.insert_is_valid(&operator) {
-                    break Some(operator);
-                }
-                aside.push(operator);
-            };
-            let Some(best) = best else { return Ok(()) };
-            heap.extend(aside);
-            let before = self.board.clone();
-            let mut pdag = self.board.clone();
-            pdag.direct(best.x, best.y);
-            best.set.iter().for_each(|&t| pdag.direct(t, best.y));
-            self.settle(&pdag)?;
-            for y in 0..p {
-                let around_changed = before.parents[y] != self.board.parents[y]
-                    || before.neighbours[y] != self.board.neighbours[y];
-                let near = self.board.neighbours[y].clone();
-                let clique_changed = near.contains(best.x) && near.contains(best.y);
-                for x in 0..p {
-                    let shared_changed =
-                        (x == best.x && near.contains(best.y)) || (x == best.y && near.contains(best.x));
-                    let now_adjacent = self.board.adjacent[y].contains(x);
-                    if around_changed || clique_changed || shared_changed || now_adjacent {
-                        let version = &mut versions[x * p + y];
-                        *version += 1;
-                        let version = *version;
-                        self.push_inserts(x, y, version, &mut heap)?;
-                    }
-                }
-            }
+impl Candidates {
+    fn each(&self, p: usize, f: impl FnMut(usize)) {
+        match self {
+            Self::All => (0..p).for_each(f),
+            Self::Some(list) => list.iter().copied().for_each(f),
         }
     }
 
-    /// All insert operators of the pair with sufficient gain whose NA ∪ T is a clique.
-    fn push_inserts(
-        &mut self,
+    fn count(&self, p: usize) -> usize {
+        match self {
+            Self::All => p,
+            Self::Some(list) => list.len(),
+        }
+    }
+}
+
+/// What threads share while they look for operators.
+struct View<'a, S> {
+    score: &'a S,
+    config: &'a GesConfig,
+    board: &'a Board,
+}
+
+impl<S: LocalScore> View<'_, S> {
+    fn inserts_at(
+        &self,
+        y: usize,
+        candidates: &Candidates,
+        versions: &[u32],
+        scratch: &mut S::Scratch,
+        found: &mut Vec<Operator>,
+    ) -> Result<()> {
+        let p = self.board.len();
+        let parents = list(&self.board.parents[y]);
+        let alone = self.board.neighbours[y].is_clear();
+        let full = self.config.max_parents.is_some_and(|most| parents.len() >= most);
+        let mut outcome = Ok(());
+        candidates.each(p, |x| {
+            if x == y || self.board.adjacent[y].contains(x) || full || outcome.is_err() {
+                return;
+            }
+            let version = versions[x * p + y];
+            if !alone {
+                outcome = self.inserts_of(x, y, version, scratch, found);
+                return;
+            }
+            // Without neighbours T can only be empty.
+            match self.score.gain(x, y, &parents, scratch) {
+                Ok(gain) if gain > self.config.least_gain => {
+                    found.push(Operator { gain, x, y, set: Vec::new(), version });
+                }
+                Ok(_) => {}
+                Err(error) => outcome = Err(error),
+            }
+        });
+        outcome
+    }
+
+    fn inserts_of(
+        &self,
         x: usize,
         y: usize,
         version: u32,
-        heap: &mut BinaryHeap<Operator>,
+        scratch: &mut S::Scratch,
+        found: &mut Vec<Operator>,
     ) -> Result<()> {
-        if x == y || self.board.adjacent[y].contains(x) {
-            return Ok(());
-        }
         let mut shared = self.board.neighbours[y].clone();
         shared.intersect_with(&self.board.adjacent[x]);
         if !self.board.is_clique(&shared) {
@@ -241,9 +243,9 @@ impl<S: LocalScore> Search<'_, S> {
             if self.config.max_parents.is_some_and(|most| parents.count_ones(..) >= most) {
                 continue;
             }
-            let gain = self.score.gain(x, y, &list(&parents), &mut self.scratch)?;
+            let gain = self.score.gain(x, y, &list(&parents), scratch)?;
             if gain > self.config.least_gain {
-                heap.push(Operator { gain, x, y, set: t, version });
+                found.push(Operator { gain, x, y, set: t, version });
             }
         }
         Ok(())
@@ -265,6 +267,105 @@ impl<S: LocalScore> Search<'_, S> {
         }
         found
     }
+}
+
+struct Search<'a, S: LocalScore> {
+    score: &'a S,
+    /// Buffers, one per thread.
+    scratches: Vec<S::Scratch>,
+    config: &'a GesConfig,
+    targets: Vec<NodeSet>,
+    board: Board,
+    /// Where an operator is tried.
+    pdag: Board,
+    /// Parents in one member of the class.
+    parents: Vec<NodeSet>,
+    steps: usize,
+}
+
+impl<S: LocalScore> Search<'_, S> {
+    /// Inserts edges while that improves the score.
+    fn forward(&mut self) -> Result<()> {
+        let p = self.board.len();
+        let mut versions = vec![0u32; p * p];
+        let everything: Vec<(usize, Candidates)> = (0..p).map(|y| (y, Candidates::All)).collect();
+        let mut heap = BinaryHeap::from(self.inserts(&everything, &versions)?);
+        loop {
+            let mut aside = Vec::new();
+            let best = loop {
+                let Some(operator) = heap.pop() else { break None };
+                if operator.version != versions[operator.x * p + operator.y] {
+                    continue;
+                }
+                if self.insert_is_valid(&operator) {
+                    break Some(operator);
+                }
+                aside.push(operator);
+            };
+            let Some(best) = best else { return Ok(()) };
+            heap.extend(aside);
+            self.pdag.copy_from(&self.board);
+            self.pdag.direct(best.x, best.y);
+            best.set.iter().for_each(|&t| self.pdag.direct(t, best.y));
+            let before = self.settle()?;
+            let stale = self.surroundings_changed(&before, &best);
+            for (y, candidates) in &stale {
+                candidates.each(p, |x| versions[x * p + y] += 1);
+            }
+            heap.extend(self.inserts(&stale, &versions)?);
+        }
+    }
+
+    /// The pairs whose insertions an operator may have changed.
+    fn surroundings_changed(&self, before: &Board, taken: &Operator) -> Vec<(usize, Candidates)> {
+        let mut stale = Vec::new();
+        for y in 0..self.board.len() {
+            let near = &self.board.neighbours[y];
+            let around_changed = before.parents[y] != self.board.parents[y] || before.neighbours[y] != *near;
+            let (sees_x, sees_y) = (near.contains(taken.x), near.contains(taken.y));
+            if around_changed || (sees_x && sees_y) {
+                stale.push((y, Candidates::All));
+                continue;
+            }
+            let mut some = Vec::new();
+            for (x, shared_changed) in [(taken.x, sees_y), (taken.y, sees_x)] {
+                if shared_changed || self.board.adjacent[y].contains(x) {
+                    some.push(x);
+                }
+            }
+            if !some.is_empty() {
+                stale.push((y, Candidates::Some(some)));
+            }
+        }
+        stale
+    }
+
+    /// All insert operators of these pairs with sufficient gain whose NA ∪ T is a clique. Many pairs are shared among the
+    /// threads, each with its own buffers; gains do not depend on who computes them.
+    fn inserts(&mut self, pairs: &[(usize, Candidates)], versions: &[u32]) -> Result<Vec<Operator>> {
+        let p = self.board.len();
+        let work: usize = pairs.iter().map(|(_, c)| c.count(p)).sum();
+        let threads = if work < 2048 { 1 } else { self.scratches.len() };
+        let view = View { score: self.score, config: self.config, board: &self.board };
+        let share = |(k, scratch): (usize, &mut S::Scratch)| {
+            let mut found = Vec::new();
+            for (y, candidates) in pairs.iter().skip(k).step_by(threads) {
+                view.inserts_at(*y, candidates, versions, scratch, &mut found)?;
+            }
+            Ok(found)
+        };
+        if threads == 1 {
+            return share((0, &mut self.scratches[0]));
+        }
+        let shares: Result<Vec<Vec<Operator>>> =
+            self.scratches.par_iter_mut().enumerate().map(share).collect();
+        Ok(shares?.concat())
+    }
+
+    /// As [`View::cliques`].
+    fn cliques(&self, base: &NodeSet, free: &[usize]) -> Vec<Vec<usize>> {
+        View { score: self.score, config: self.config, board: &self.board }.cliques(base, free)
+    }
 
     /// Every semi-directed path from y to x meets NA ∪ T.
     fn insert_is_valid(&self, operator: &Operator) -> bool {
@@ -285,16 +386,16 @@ impl<S: LocalScore> Search<'_, S> {
                 }
             }
             let Some(Operator { x, y, set: kept, .. }) = best else { return Ok(()) };
-            let mut pdag = self.board.clone();
+            self.pdag.copy_from(&self.board);
             let shared: Vec<usize> = self.board.neighbours[y].intersection(&self.board.adjacent[x]).collect();
-            pdag.remove(x, y);
+            self.pdag.remove(x, y);
             for h in shared.into_iter().filter(|h| !kept.contains(h)) {
-                pdag.direct(y, h);
+                self.pdag.direct(y, h);
                 if self.board.neighbours[x].contains(h) {
-                    pdag.direct(x, h);
+                    self.pdag.direct(x, h);
                 }
             }
-            self.settle(&pdag)?;
+            self.settle()?;
         }
     }
 
@@ -306,7 +407,7 @@ impl<S: LocalScore> Search<'_, S> {
         for kept in self.cliques(&NodeSet::with_capacity(self.board.len()), &shared) {
             let mut parents = base.clone();
             parents.extend(kept.iter().copied());
-            let gain = -self.score.gain(x, y, &list(&parents), &mut self.scratch)?;
+            let gain = -self.score.gain(x, y, &list(&parents), &mut self.scratches[0])?;
             self.offer(best, Operator { gain, x, y, set: kept, version: 0 });
         }
         Ok(())
@@ -331,7 +432,8 @@ impl<S: LocalScore> Search<'_, S> {
                 }
             }
             let Some(Operator { x, y, set, .. }) = best else { return Ok(()) };
-            let mut pdag = self.board.clone();
+            self.pdag.copy_from(&self.board);
+            let pdag = &mut self.pdag;
             let in_set = |v: &usize| set.contains(v);
             for c in list(&self.board.neighbours[y]).into_iter().filter(|&c| c != x) {
                 if in_set(&c) { pdag.direct(c, y) } else { pdag.direct(y, c) }
@@ -341,7 +443,7 @@ impl<S: LocalScore> Search<'_, S> {
                 if was_undirected && in_set(&n) { pdag.direct(n, x) } else { pdag.direct(x, n) }
             }
             pdag.direct(x, y);
-            self.settle(&pdag)?;
+            self.settle()?;
         }
     }
 
@@ -396,8 +498,8 @@ impl<S: LocalScore> Search<'_, S> {
 
     /// Gain of x in the parents of y, minus that of y in the parents of x.
     fn turn_gain(&mut self, x: usize, y: usize, parents_x: &NodeSet, parents_y: &NodeSet) -> Result<f64> {
-        let gained = self.score.gain(x, y, &list(parents_y), &mut self.scratch)?;
-        Ok(gained - self.score.gain(y, x, &list(parents_x), &mut self.scratch)?)
+        let gained = self.score.gain(x, y, &list(parents_y), &mut self.scratches[0])?;
+        Ok(gained - self.score.gain(y, x, &list(parents_x), &mut self.scratches[0])?)
     }
 
     /// Whether no undirected path outside {x, y} joins `c` and `shared` ∖ `c`.
@@ -416,14 +518,14 @@ impl<S: LocalScore> Search<'_, S> {
         true
     }
 
-    /// Moves to the class of the PDAG's extensions.
-    fn settle(&mut self, pdag: &Board) -> Result<()> {
-        self.parents = pdag.extension().ok_or_else(|| Error::NotConverged {
+    /// Moves to the class of the PDAG's extensions; returns the class that was left.
+    fn settle(&mut self) -> Result<Board> {
+        self.parents = self.pdag.extension().ok_or_else(|| Error::NotConverged {
             operation: "ges",
             reason: "an operator led to a graph without consistent extension".into(),
         })?;
-        self.board = Board::essential(&self.parents, &self.targets);
         self.steps += 1;
-        Ok(())
+        let after = Board::essential(&self.parents, &self.targets);
+        Ok(std::mem::replace(&mut self.board, after))
     }
 }

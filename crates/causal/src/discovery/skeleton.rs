@@ -130,9 +130,16 @@ impl<T: IndependenceTest> Level<'_, T> {
     /// Looks for separating sets of this depth among the neighbours of x, then among those of y.
     fn pair(&self, x: usize, y: usize, b: &mut Buffers<T::Scratch>) -> Result<Found> {
         let mut found = Found::default();
+        if self.depth == 0 {
+            found.tests = 1;
+            if self.test.independent(x, y, &[], self.alpha, &mut b.scratch)? {
+                found.sets.push(Vec::new());
+            }
+            return Ok(found);
+        }
         b.left.clear();
         b.left.extend(self.candidates(x, y));
-        if self.side(x, y, false, b, &mut found)? || self.depth == 0 {
+        if self.side(x, y, false, b, &mut found)? {
             return Ok(found);
         }
         b.right.clear();

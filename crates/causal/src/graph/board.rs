@@ -24,6 +24,14 @@ impl Board {
         self.parents.len()
     }
 
+    /// Becomes a copy of `other`, in the memory it has.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.parents.clone_from(&other.parents);
+        self.children.clone_from(&other.children);
+        self.neighbours.clone_from(&other.neighbours);
+        self.adjacent.clone_from(&other.adjacent);
+    }
+
     /// Makes a → b, whatever was there.
     pub(crate) fn direct(&mut self, a: usize, b: usize) {
         self.remove(a, b);
@@ -74,11 +82,9 @@ impl Board {
 
     fn is_removable_sink(&self, v: usize) -> bool {
         self.children[v].is_clear()
-            && self.neighbours[v].ones().all(|u| {
-                let mut others = self.adjacent[v].clone();
-                others.set(u, false);
-                others.is_subset(&self.adjacent[u])
-            })
+            && self.neighbours[v]
+                .ones()
+                .all(|u| self.adjacent[v].difference(&self.adjacent[u]).all(|w| w == u))
     }
 
     /// The essential graph of the DAG with these parents: edges of unshielded colliders and edges cut by exactly

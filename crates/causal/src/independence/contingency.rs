@@ -5,10 +5,11 @@
 //! that occur (Spirtes, Glymour & Scheines 2000, section 5.5; the convention of causal-learn). With no degree of
 //! freedom left p = 1.
 //!
-//! Speed: columns are bytes, the code of a row's stratum is built column by column in 16 bits and kept for the next
+//! Speed: small tables are population counts of bit vectors. Beyond them columns are bytes, the code of a row's stratum is built column by column in 16 bits and kept for the next
 //! test, as is the code of the pair; strata that occur are renumbered before the table grows beyond the data; k ln k
 //! is a table; and decisions compare with a cached critical value. More than 2¹⁶ strata are counted by sorting rows.
 
+use super::bit_counts::{BitColumns, BitScratch};
 use super::{IndependenceTest, TestResult, chi_square_survival};
 use crate::data::Categories;
 use crate::error::{Error, Result};
@@ -29,6 +30,7 @@ pub enum Discrepancy {
 #[derive(Clone, Debug)]
 pub struct Contingency {
     data: Categories,
+    bits: BitColumns,
     discrepancy: Discrepancy,
     /// k ln k for k = 0..=n.
     k_ln_k: Vec<f64>,
@@ -50,12 +52,16 @@ impl Contingency {
             }
             Discrepancy::ChiSquare => Vec::new(),
         };
-        Ok(Self { data, discrepancy, k_ln_k })
+        Ok(Self { bits: BitColumns::new(&data), data, discrepancy, k_ln_k })
     }
 
     /// Statistic and degrees of freedom.
     fn statistic(&self, x: usize, y: usize, z: &[usize], s: &mut ContingencyScratch) -> (f64, usize) {
         let (rx, ry) = (self.data.cardinalities()[x], self.data.cardinalities()[y]);
+        if self.bits.suits(x, y, z) {
+            self.bits.count(x, y, z, &mut s.bits, &mut s.counts);
+            return self.sum(&s.counts, rx, ry, &mut s.totals);
+        }
         match s.strata.extend_to(&self.data, z) {
             Some(strata) => {
                 self.count(x, y, strata, s);
@@ -241,6 +247,7 @@ impl IndependenceTest for Contingency {
 /// Buffers of [`Contingency`]: the strata of the last conditioning set, counts, and critical values.
 #[derive(Clone, Debug, Default)]
 pub struct ContingencyScratch {
+    bits: BitScratch,
     strata: Strata,
     pair: Option<(usize, usize)>,
     pair_codes: Vec<u16>,

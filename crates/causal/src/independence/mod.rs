@@ -9,6 +9,7 @@
 //! | [`MissingFisherZ`] | numbers with missing cells | Fisher's z on the complete rows of each test |
 //! | [`SeparationOracle`] | a known graph | d- or m-separation itself |
 
+mod bit_counts;
 mod contingency;
 mod fisher_z;
 mod kernel;
