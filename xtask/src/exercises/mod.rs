@@ -1,6 +1,7 @@
 //! The exercises: a table, and what an exercise is.
 
 mod baselines;
+mod federated;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -10,8 +11,15 @@ use serde_json::Value;
 
 /// The exercises of the workspace, one line each.
 pub fn table() -> &'static [Entry] {
-    const TABLE: &[Entry] =
-        &[Entry::of::<baselines::Baselines>(), Entry::of::<world_model_planning::WorldModelPlanning>()];
+    const TABLE: &[Entry] = &[
+        Entry::of::<baselines::Baselines>(),
+        Entry::of::<federated::FederatedCommunication>(),
+        Entry::of::<federated::FederatedFedAvg>(),
+        Entry::of::<federated::FederatedFlower>(),
+        Entry::of::<federated::FederatedPrivate>(),
+        Entry::of::<federated::FederatedRobust>(),
+        Entry::of::<world_model_planning::WorldModelPlanning>(),
+    ];
     TABLE
 }
 
