@@ -105,6 +105,9 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// An environment, a network or a buffer of a client.
+    #[error(transparent)]
+    Learning(#[from] rl_core::Error),
     /// An operation of the file system.
     #[error("{operation} {path}: {source}")]
     Io {

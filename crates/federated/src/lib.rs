@@ -1,7 +1,8 @@
 //! Federated reinforcement learning: many clients learn one policy and keep their experience to themselves.
 //!
-//! The unit everywhere is a flat parameter vector; which agent it belongs to does not matter here.
+//! The unit everywhere is a flat parameter vector; which agent it belongs to matters to [`rl`] alone.
 //!
+//! - [`rl`]: clients that train policies in environments of their own (policy gradient, PPO, DQN), and FedPG-BR;
 //! - [`strategy`]: how replies become the next global parameters (FedAvg, FedProx, SCAFFOLD, FedNova, server
 //!   optimisers, FedBuff, QAvg/PAvg, personalisation);
 //! - [`robust`]: the same when some clients lie (Krum, Bulyan, trimmed mean, medians, FedPG-BR), and the lies;
@@ -27,6 +28,8 @@ mod kernel;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 pub mod privacy;
+#[cfg(feature = "rl")]
+pub mod rl;
 pub mod robust;
 pub mod secure_aggregation;
 pub mod simulation;

@@ -164,6 +164,11 @@ impl<C: Client, S: Strategy> Simulation<C, S> {
         &self.clients
     }
 
+    /// The strategy.
+    pub fn strategy(&self) -> &S {
+        &self.strategy
+    }
+
     /// Number of the next round.
     pub fn round(&self) -> u64 {
         self.round

@@ -221,7 +221,8 @@ fn tls_authentication_and_a_node_killed_in_mid_round() {
     let link = SuperLink::start(bin, true);
     let path = |name: &str| link.home.path().join(name);
     // a key that is not registered is refused
-    let refused = FlowerTransport::connect(link.node_config(true), key(99)).unwrap_err();
+    let at_once = FlowerConfig { takeover: Duration::ZERO, ..link.node_config(true) };
+    let refused = FlowerTransport::connect(at_once, key(99)).unwrap_err();
     assert!(refused.to_string().contains("activate-node"), "{refused}");
     // a certificate authority that did not sign the server's certificate is refused
     let wrong = FlowerConfig {

@@ -11,6 +11,7 @@ mod causal_discovery;
 mod causal_identification;
 mod causal_policy;
 mod causal_world_model;
+mod federated;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -32,6 +33,11 @@ pub fn table() -> &'static [Entry] {
         Entry::of::<causal_identification::CausalIdentification>(),
         Entry::of::<causal_policy::CausalPolicy>(),
         Entry::of::<causal_world_model::CausalWorldModelExercise>(),
+        Entry::of::<federated::FederatedCommunication>(),
+        Entry::of::<federated::FederatedFedAvg>(),
+        Entry::of::<federated::FederatedFlower>(),
+        Entry::of::<federated::FederatedPrivate>(),
+        Entry::of::<federated::FederatedRobust>(),
         Entry::of::<world_model_planning::WorldModelPlanning>(),
     ];
     TABLE

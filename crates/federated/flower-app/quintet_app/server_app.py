@@ -1,6 +1,7 @@
 """Federated averaging over whatever nodes are connected, plain or through secure aggregation.
 
-With `secure-sum` set to the path of the `secure_sum` example program, every round is one session of secure
+`initial` names a file with the parameters to start from (f32, little-endian; zeros of length `dim` without it), `result`
+one that receives the nodes' mean return after each round and the parameters after the first. With `secure-sum` set to the path of the `secure_sum` example program, every round is one session of secure
 aggregation: this app only carries bytes between the nodes and that program, and neither sees a single update.
 """
 import json
@@ -79,20 +80,38 @@ def secure_rounds(grid, program, directory, rounds, parameters, clients):
     return parameters
 
 
+def averaged_rounds(grid, count, rounds, parameters):
+    """Stock FedAvg. Returns the last parameters, those after the first round, and the nodes' mean return per round."""
+    strategy = FedAvg(fraction_train=1.0, fraction_evaluate=1.0, min_train_nodes=count, min_evaluate_nodes=count,
+                      min_available_nodes=count)
+    first, aggregate = [], strategy.aggregate_train
+
+    def remember_the_first(server_round, replies):
+        arrays, metrics = aggregate(server_round, replies)
+        if arrays is not None and not first:
+            first.extend(np.concatenate([a.ravel() for a in arrays.to_numpy_ndarrays()]).tolist())
+        return arrays, metrics
+
+    strategy.aggregate_train = remember_the_first
+    result = strategy.start(grid=grid, initial_arrays=ArrayRecord([parameters]), num_rounds=rounds)
+    (flat,) = result.arrays.to_numpy_ndarrays()
+    measured = result.evaluate_metrics_clientapp
+    return flat, first, [float(measured[r]["return"]) for r in sorted(measured) if "return" in measured[r]]
+
+
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     config = context.run_config
     dim, count, rounds = int(config["dim"]), int(config["min-nodes"]), int(config["num-server-rounds"])
     poll_often(grid, float(config["round-timeout"]))
+    initial = np.fromfile(config["initial"], "<f4") if config["initial"] else np.zeros(dim, np.float32)
     start = time.time()
     if config["secure-sum"]:
         clients = clients_of(grid, wait_for_nodes(grid, count))
-        start_values = np.zeros(dim, np.float32)
-        flat = secure_rounds(grid, config["secure-sum"], config["directory"], rounds, start_values, clients)
+        flat = secure_rounds(grid, config["secure-sum"], config["directory"], rounds, initial, clients)
     else:
-        strategy = FedAvg(fraction_train=1.0, fraction_evaluate=1.0, min_train_nodes=count,
-                          min_evaluate_nodes=count, min_available_nodes=count)
-        arrays = ArrayRecord([np.zeros(dim, np.float32)])
-        result = strategy.start(grid=grid, initial_arrays=arrays, num_rounds=rounds)
-        (flat,) = result.arrays.to_numpy_ndarrays()
+        flat, first, returns = averaged_rounds(grid, count, rounds, initial)
+        if config["result"]:
+            with open(config["result"], "w") as file:
+                file.write(json.dumps({"returns": returns, "first": first}) + "\n")
     print("FINAL", float(flat.min()), float(flat.max()), f"{time.time() - start:.1f} s", flush=True)

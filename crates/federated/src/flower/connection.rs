@@ -16,6 +16,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 pub const VERSION: &str = "1.41.0";
 /// Flower's error code for requests about a run whose status does not allow them any more.
 const RUN_IS_OVER: u64 = 2007;
+/// Flower's error code for a node that is unknown, or that it takes for alive already.
+const ACTIVATION_FAILED: u64 = 2004;
 /// Largest response: a chunk of 5 MiB and what is around it, with room for lists of objects.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -185,8 +187,8 @@ impl Connection {
         }
     }
 
-    /// One request of the Fleet protocol. A run that is over is [`Error::OutOfOrder`], any other refusal
-    /// [`Error::Transport`].
+    /// One request of the Fleet protocol. A run that is over and a node that cannot be activated now are
+    /// [`Error::OutOfOrder`], any other refusal [`Error::Transport`].
     pub(super) fn call<R: Message + Default>(&self, method: &str, request: &impl Message) -> Result<R> {
         let body = request.encode_to_vec();
         let headers = self.headers()?;
@@ -212,6 +214,12 @@ impl Connection {
                     operation: "flower",
                     reason: format!("{method}: the run is over"),
                 });
+            }
+            if code == Some(ACTIVATION_FAILED) {
+                let reason = format!(
+                    "{method}: the server does not know the key (register it), or still takes a former node with it for alive"
+                );
+                return Err(Error::OutOfOrder { operation: "flower", reason });
             }
             return Err(Error::Transport {
                 operation: method.into(),

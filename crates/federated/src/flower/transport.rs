@@ -33,6 +33,10 @@ pub struct FlowerConfig {
     pub heartbeat_seconds: f64,
     /// How long to try again when the server cannot be reached.
     pub patience: Duration,
+    /// How long to try again when the server does not activate the node: a process that was killed is held for alive
+    /// until twice its heartbeat has passed, and its successor must wait. A key that is not registered is refused with
+    /// the same code, so that refusal takes this long too.
+    pub takeover: Duration,
     /// How long [`FlowerTransport::leave`] waits for the runs to finish.
     pub linger: Duration,
     /// Largest task in bytes.
@@ -47,6 +51,7 @@ impl Default for FlowerConfig {
             registered: false,
             heartbeat_seconds: 30.0,
             patience: Duration::from_secs(30),
+            takeover: Duration::from_secs(75),
             linger: Duration::from_secs(60),
             most_bytes: 2 << 30,
         }
@@ -91,7 +96,15 @@ impl FlowerTransport {
                 .call("register-node", &RegisterNodeFleetRequest { public_key: public_key.clone() })?;
         }
         let activate = ActivateNodeRequest { public_key, heartbeat_interval: beat };
-        let id: NodeId = connection.call("activate-node", &activate)?;
+        let start = Instant::now();
+        let id: NodeId = loop {
+            match connection.call("activate-node", &activate) {
+                Err(Error::OutOfOrder { .. }) if start.elapsed() < config.takeover => {
+                    std::thread::sleep(Duration::from_millis(500).min(config.takeover));
+                }
+                other => break other?,
+            }
+        };
         let node = Node { node_id: id.node_id };
         let (connection, stop) = (Arc::new(connection), Arc::new(AtomicBool::new(false)));
         spawn_heartbeat(Arc::clone(&connection), node, beat, Arc::clone(&stop));

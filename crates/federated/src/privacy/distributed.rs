@@ -227,18 +227,18 @@ impl DistributedNoise {
 
     /// RDP at an integer order of one round's sum, with exactly the fewest survivors.
     ///
-    /// Skellam (Agarwal et al. 2021, theorem 3.5): `αΔ₂²/2μ + min(((2α−1)Δ₂² + 6Δ₁)/4μ², 3Δ₁/2μ)`. Discrete Gaussian
-    /// (Kairouz et al. 2021, theorem 1): `α ε²/2`, `ε² = min{Δ₂²/tσ² + τd/2, (Δ₂/(√t σ) + τ√d)²}`,
-    /// `τ = 10 Σ_{k<t} e^{−2π²σ² k/(k+1)}`.
+    /// Skellam with variance `μ = tσ²` (Agarwal et al. 2021, corollary 3.6):
+    /// `αΔ₂²/2μ + min(((2α−1)Δ₂² + 6Δ₁)/4μ², 3Δ₁/2μ)`. Discrete Gaussian (Kairouz et al. 2021, proposition 14):
+    /// `min{αρ²/2 + τd, α/2 (ρ² + 2τρ₁ + τ²d), α/2 (ρ + τ√d)²}` with `ρ = Δ₂/(√t σ)`, `ρ₁ = Δ₁/(√t σ)`,
+    /// `τ = 10 Σ_{k<t} e^{−2π²σ² k/(k+1)}`. In both `Δ₁ ≤ min(√d Δ₂, Δ₂²)`, because updates are integers.
     pub fn rdp(&self, alpha: f64) -> f64 {
         let (t, variance, d) =
             (self.config.fewest_survivors as f64, self.noise.variance(), self.padded as f64);
         let l2 = self.sensitivity();
+        let l1 = (d.sqrt() * l2).min(l2 * l2);
         match self.noise {
             Sampler::Skellam(_) => {
                 let mu = t * variance;
-                // ‖x‖₁ ≤ min(√d ‖x‖₂, ‖x‖₂²) for integers
-                let l1 = (d.sqrt() * l2).min(l2 * l2);
                 let squared = ((2.0 * alpha - 1.0) * l2 * l2 + 6.0 * l1) / (4.0 * mu * mu);
                 alpha * l2 * l2 / (2.0 * mu) + squared.min(1.5 * l1 / mu)
             }
@@ -246,15 +246,20 @@ impl DistributedNoise {
                 let exponent =
                     |k: usize| -2.0 * std::f64::consts::PI.powi(2) * variance * k as f64 / (k + 1) as f64;
                 let tau = 10.0 * (1..self.config.fewest_survivors).map(|k| exponent(k).exp()).sum::<f64>();
-                let ratio = l2 / (t * variance).sqrt();
-                let squared = (ratio * ratio + 0.5 * tau * d).min((ratio + tau * d.sqrt()).powi(2));
-                0.5 * alpha * squared
+                let deviation = (t * variance).sqrt();
+                let (r2, r1, half) = (l2 / deviation, l1 / deviation, 0.5 * alpha);
+                let bounds = [
+                    half * r2 * r2 + tau * d,
+                    half * (r2 * r2 + 2.0 * tau * r1 + tau * tau * d),
+                    half * (r2 + tau * d.sqrt()).powi(2),
+                ];
+                bounds.into_iter().fold(f64::INFINITY, f64::min)
             }
         }
     }
 
     /// ε at `δ` after `steps` rounds in which each client takes part with probability `q` (Poisson; amplification by
-    /// the general bound of Zhu & Wang 2019, theorem 6), over integer orders. The unit is the client.
+    /// the general bound of Zhu & Wang 2019, theorem 5), over integer orders. The unit is the client.
     ///
     /// # Errors
     /// Arguments out of range; fixed-size sampling, for which only `q = 1` is bounded here.
@@ -282,7 +287,8 @@ impl DistributedNoise {
     }
 }
 
-/// Poisson subsampling of any mechanism with RDP `base` (Zhu & Wang 2019, theorem 6):
+/// Poisson subsampling of any mechanism with RDP `base` (Zhu & Wang 2019, theorem 5, and never worse than no sampling;
+/// their theorem 6 drops the factor 3 under conditions that are not shown here):
 /// `(α−1) R ≤ ln{(1−q)^{α−1}(αq − q + 1) + C(α,2) q² (1−q)^{α−2} e^{ε(2)} + 3 Σ_{l≥3} C(α,l) (1−q)^{α−l} q^l e^{(l−1)ε(l)}}`.
 fn amplified(base: &impl Fn(f64) -> f64, q: f64, order: u32) -> f64 {
     let alpha = f64::from(order);
@@ -296,7 +302,8 @@ fn amplified(base: &impl Fn(f64) -> f64, q: f64, order: u32) -> f64 {
         terms.push(factor + log_binomial + (alpha - l) * log_1q + l * log_q + (l - 1.0) * base(l));
     }
     let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    (most + terms.iter().map(|t| (t - most).exp()).sum::<f64>().ln()) / (alpha - 1.0)
+    let sampled = (most + terms.iter().map(|t| (t - most).exp()).sum::<f64>().ln()) / (alpha - 1.0);
+    sampled.min(base(alpha))
 }
 
 /// The orthonormal Walsh-Hadamard transform in place; the length is a power of two. Its own inverse.

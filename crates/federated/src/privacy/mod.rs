@@ -16,6 +16,7 @@ pub mod distributed;
 pub mod pld;
 pub mod rdp;
 pub mod sampler;
+pub mod training;
 
 use crate::error::{Error, Result, check};
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, check, same_length};
 use crate::kernel::{Real, norm};
+use crate::strategy::{Instruction, Reply, Strategy};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,46 @@ impl Attack {
     }
 }
 
+/// A federation in which some clients attack: what they send is replaced by what the attack crafts from the movements
+/// (local minus global) of all, before the strategy sees it.
+pub struct Attacked<S> {
+    strategy: S,
+    attack: Attack,
+    attackers: Vec<u64>,
+    seeds: rl_core::SeedStream,
+    round: u64,
+}
+
+impl<S> Attacked<S> {
+    /// `strategy` under `attack` by the clients of these numbers.
+    pub fn new(strategy: S, attack: Attack, attackers: Vec<u64>, seeds: rl_core::SeedStream) -> Self {
+        Self { strategy, attack, attackers, seeds, round: 0 }
+    }
+}
+
+impl<S: Strategy> Strategy for Attacked<S> {
+    fn instruction(&self, round: u64) -> Instruction {
+        self.strategy.instruction(round)
+    }
+
+    fn aggregate(&mut self, global: &mut [f32], replies: &[Reply]) -> Result<()> {
+        let mut rng = self.seeds.stream("attack", self.round);
+        self.round += 1;
+        let movement =
+            |r: &Reply| -> Vec<f32> { r.parameters.iter().zip(&*global).map(|(y, x)| y - x).collect() };
+        let (bad, good): (Vec<usize>, Vec<usize>) =
+            (0..replies.len()).partition(|&i| self.attackers.contains(&replies[i].client));
+        let honest: Vec<Vec<f32>> = good.iter().map(|&i| movement(&replies[i])).collect();
+        let honest: Vec<&[f32]> = honest.iter().map(Vec::as_slice).collect();
+        let mut sent = replies.to_vec();
+        for &i in &bad {
+            let crafted = self.attack.craft(&movement(&replies[i]), &honest, bad.len(), &mut rng)?;
+            sent[i].parameters = global.iter().zip(crafted).map(|(x, d)| x + d).collect();
+        }
+        self.strategy.aggregate(global, &sent)
+    }
+}
+
 /// Mean and (population) standard deviation of each coordinate of the honest updates.
 fn moments<F: Real>(dimension: usize, honest: &[&[F]]) -> Result<(Vec<f64>, Vec<f64>)> {
     if honest.is_empty() {
@@ -156,6 +197,18 @@ mod tests {
         assert_eq!(poison_reward(Some(&Attack::RewardPoisoning { scale: 2.0 }), 3.0), -6.0);
         assert_eq!(poison_reward(Some(&Attack::Zero), 3.0), 3.0);
         assert!(Attack::Variance { scale: 1.0 }.craft(&own, &[], 1, &mut rng).is_err());
+    }
+
+    #[test]
+    fn attackers_replace_what_they_send_and_nothing_else() {
+        use crate::strategy::{FedAvg, reply};
+        let seeds = rl_core::SeedStream::new(0);
+        let replies = [reply(4, &[2.0], 1.0), reply(7, &[2.0], 1.0), reply(9, &[2.0], 1.0)];
+        let mut server = Attacked::new(FedAvg, Attack::SignFlip { scale: 2.0 }, vec![7], seeds);
+        let mut global = [1.0f32];
+        server.aggregate(&mut global, &replies).unwrap();
+        // movements 1, −2, 1
+        assert_eq!(global, [1.0]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod message;
 mod participant;
 pub mod quantise;
 mod server;
+pub mod session;
 pub mod shamir;
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ mod vector;
 pub mod wrappers;
 
 pub use acrobot::Acrobot;
-pub use cart_pole::CartPole;
+pub use cart_pole::{CartPole, VariedCartPole};
 pub use episode::Episode;
 pub use mountain_car::MountainCar;
 pub use mountain_car_continuous::MountainCarContinuous;
