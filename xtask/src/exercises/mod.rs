@@ -1,6 +1,7 @@
 //! The exercises: a table, and what an exercise is.
 
 mod baselines;
+mod quantum;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -10,8 +11,17 @@ use serde_json::Value;
 
 /// The exercises of the workspace, one line each.
 pub fn table() -> &'static [Entry] {
-    const TABLE: &[Entry] =
-        &[Entry::of::<baselines::Baselines>(), Entry::of::<world_model_planning::WorldModelPlanning>()];
+    const TABLE: &[Entry] = &[
+        Entry::of::<baselines::Baselines>(),
+        Entry::of::<quantum::Algorithms>(),
+        Entry::of::<quantum::BarrenPlateaus>(),
+        Entry::of::<quantum::CartPoleAgents>(),
+        Entry::of::<quantum::Control>(),
+        Entry::of::<quantum::Games>(),
+        Entry::of::<quantum::Lake>(),
+        Entry::of::<quantum::Noise>(),
+        Entry::of::<world_model_planning::WorldModelPlanning>(),
+    ];
     TABLE
 }
 
