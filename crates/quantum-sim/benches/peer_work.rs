@@ -81,7 +81,11 @@ fn main() -> Result<()> {
     let (p, x) = (angles(circuit.parameters()), angles(256));
     let (mut values, mut weights, mut by_p, mut by_x) =
         ([0.0; 128], [0.0; 128], vec![0.0; p.len()], [0.0; 256]);
-    report("inner loop forward", threads, least(seconds, || batch.forward(&p, &x, &mut values).expect("lengths fit")));
+    report(
+        "inner loop forward",
+        threads,
+        least(seconds, || batch.forward(&p, &x, &mut values).expect("lengths fit")),
+    );
     let both = least(seconds, || {
         batch.forward(&p, &x, &mut values).expect("lengths fit");
         for (k, (w, v)) in weights.iter_mut().zip(&values).enumerate() {

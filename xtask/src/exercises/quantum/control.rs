@@ -20,7 +20,7 @@ pub(in crate::exercises) struct Control;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::exercises) struct Config {
-    /// Layers of RX RY RZ and a ring of CNOTs: 3.
+    /// Layers of RX RY RZ and a ring of CNOTs: 5.
     layers: usize,
     /// Episodes that the actor–critic plays side by side: 10.
     side_by_side: usize,
@@ -47,10 +47,10 @@ impl Exercise for Control {
     fn config(preset: Preset) -> Config {
         let (episodes, batches, pulse_times, pulse_slices) = match preset {
             Preset::Smoke => (20, 20, vec![1.0, 3.0], 6),
-            _ => (600, 6000, (1..=16).map(|k| 0.25 * f64::from(k)).collect(), 12),
+            _ => (1000, 6000, (1..=16).map(|k| 0.25 * f64::from(k)).collect(), 12),
         };
         Config {
-            layers: 3,
+            layers: 5,
             side_by_side: 10,
             // A discount of 0.8: the agents do not see the step limit, and with a longer horizon hovering at fidelity 0.85 would look
             // better to them than arriving.
