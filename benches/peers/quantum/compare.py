@@ -12,7 +12,9 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--peers", default="jax,prism_q,qulacs,lightning,pennylane")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=2)
+parser.add_argument("--small", action="store_true", help="few qubits, short blocks: checks that everything runs")
 arguments = parser.parse_args()
+small = ["small"] if arguments.small else []
 threads = str(arguments.threads)
 environment = dict(os.environ, OMP_NUM_THREADS=threads, RAYON_NUM_THREADS=threads)
 if arguments.threads == 1:
@@ -26,7 +28,7 @@ def run(command):
 
 
 def ours():
-    return run(["cargo", "bench", "--quiet", "-p", "quantum-sim", "--bench", "peer_work", "--", threads])
+    return run(["cargo", "bench", "--quiet", "-p", "quantum-sim", "--bench", "peer_work", "--", threads, *small])
 
 
 best, seen = {}, {}
@@ -34,7 +36,7 @@ for _ in range(arguments.rounds):
     for peer in arguments.peers.split(","):
         for row in ours():
             best[row["work"]] = min(row["ms"], best.get(row["work"], float("inf")))
-        for row in run([sys.executable, str(HERE / "peer.py"), peer, threads]):
+        for row in run([sys.executable, str(HERE / "peer.py"), peer, threads, *small]):
             key = (peer, row["work"])
             if key not in seen or row["ms"] < seen[key]["ms"]:
                 seen[key] = row

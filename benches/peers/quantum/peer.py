@@ -1,4 +1,4 @@
-"""One peer's times for the common work, one JSON line per case. usage: peer.py NAME [threads]"""
+"""One peer's times for the common work, one JSON line per case. usage: peer.py NAME [threads] [small]"""
 
 import importlib.metadata
 import json
@@ -9,6 +9,9 @@ import numpy as np
 
 NAME = sys.argv[1]
 THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+SMALL = "small" in sys.argv[3:]
+GRADIENTS = (4, 8) if SMALL else (4, 8, 12, 16)
+FORWARDS = (4, 10) if SMALL else (4, 10, 16, 18, 20, 22)
 B, N, L = 64, 4, 5
 
 
@@ -16,7 +19,7 @@ def angles(count):
     return 3 * np.sin(0.7 * np.arange(count))
 
 
-def least(call, seconds=0.5):
+def least(call, seconds=0.05 if SMALL else 0.5):
     """The least time per call over blocks of at least 2 ms."""
     call()
     start = time.perf_counter()
@@ -52,11 +55,11 @@ def qulacs():
                 circuit.add_CNOT_gate(q, (q + 1) % n)
         return circuit
 
-    for n in (4, 8, 12, 16):
+    for n in GRADIENTS:
         circuit, observable = ring(n, 10, True), Observable(n)
         observable.add_operator(1.0, "Z 0")
         report(f"gradient n={n} L=10", least(lambda: circuit.backprop(observable)), "qulacs")
-    for n in (4, 10, 16, 18, 20, 22):
+    for n in FORWARDS:
         circuit, state = ring(n, 10, False), QuantumState(n)
         # Its light fusion is the faster of its two optimisers on this circuit.
         QuantumCircuitOptimizer().optimize_light(circuit)
@@ -120,9 +123,9 @@ def prism_q():
         links = links() if callable(links) else links
         return lambda: prism_q.simulate(circuit).seed(1).expectation_gradient([(1.0, observable)], links)
 
-    for n in (4, 8, 12, 16):
+    for n in GRADIENTS:
         report(f"gradient n={n} L=10", least(gradient(ring(n, 10), [(0, "Z")])), "prism-q")
-    for n in (4, 10, 16, 18, 20, 22):
+    for n in FORWARDS:
         circuit = ring(n, 10)
         report(f"forward n={n} L=10", least(lambda: prism_q.simulate(circuit).seed(1).run()), "prism-q")
     lines, values = [], iter(angles(12 * (L + 1)))
@@ -148,7 +151,7 @@ def lightning():
             for q in range(n):
                 qml.CNOT(wires=[q, (q + 1) % n])
 
-    for n in (4, 8, 12, 16):
+    for n in GRADIENTS:
         device = qml.device("lightning.qubit", wires=n)
         values = angles(30 * n).reshape(10, n, 3)
         with qml.queuing.AnnotatedQueue() as queue:
@@ -161,7 +164,7 @@ def lightning():
         report(f"gradient n={n} L=10", ms, "pennylane-lightning", note="device only")
     import pennylane_lightning.lightning_qubit_ops as ops
 
-    for n in (4, 10, 16, 18, 20, 22):
+    for n in FORWARDS:
         state, p = ops.StateVectorC128(n), angles(30 * n).reshape(10, n, 3)
 
         def raw():

@@ -80,6 +80,13 @@ pub enum Error {
     Core(#[from] rl_core::Error),
 }
 
+#[cfg(feature = "rl")]
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Core(error.into())
+    }
+}
+
 impl Error {
     /// A [`Error::Shape`] from anything printable.
     pub fn shape(operation: &'static str, expected: impl ToString, got: impl ToString) -> Self {

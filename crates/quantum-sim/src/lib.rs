@@ -34,6 +34,8 @@ pub mod mitigation;
 pub mod noise;
 pub mod pauli;
 pub mod qasm;
+#[cfg(feature = "rl")]
+pub mod rl;
 pub mod stabilizer;
 pub mod state_vector;
 

@@ -31,6 +31,15 @@ pub enum Method {
         /// θ ← θ(1 − lr·wd) before the step, instead of g ← g + wd·θ.
         decoupled: bool,
     },
+    /// AMSGrad (Reddi et al. 2018): Adam whose second moment is the largest so far.
+    AmsGrad {
+        /// Decay of the first moment.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to √v̂.
+        eps: f64,
+    },
     /// Ziyin et al. 2020 as in DreamerV3: normalise by the root mean square, then momentum, both bias-corrected.
     LaProp {
         /// Decay of the momentum.
@@ -64,6 +73,16 @@ impl Method {
     /// Adam with β = (0.9, 0.999) and no weight decay.
     pub fn adam(eps: f64) -> Self {
         Self::Adam { beta1: 0.9, beta2: 0.999, eps, weight_decay: 0.0, decoupled: false }
+    }
+
+    /// AMSGrad with β = (0.9, 0.999).
+    pub fn amsgrad(eps: f64) -> Self {
+        Self::AmsGrad { beta1: 0.9, beta2: 0.999, eps }
+    }
+
+    /// Whether it keeps a third number per parameter.
+    pub fn has_extra_slot(&self) -> bool {
+        matches!(self, Self::RmsProp { .. } | Self::AmsGrad { .. })
     }
 
     /// DreamerV3's LaProp: β = (0.9, 0.999), ε = 1e-20.
@@ -115,6 +134,18 @@ vectorised! {
                     }
             }
             Method::LaProp { beta1, beta2, eps } => {
+            Self::AmsGrad { beta1, beta2, eps } => {
+                let (b1, b2, eps) = (real(beta1), real(beta2), real(eps));
+                let (c1, root_c2) = (real(1.0 / correction(beta1)), real(1.0 / correction(beta2).sqrt()));
+                for (((p, &g), (m, v)), largest) in all.zip(extra.iter_mut()) {
+                    let g = g * scale;
+                    *m = b1 * *m + (one - b1) * g;
+                    *v = b2 * *v + (one - b2) * g * g;
+                    *largest = num_traits::Float::max(*largest, *v);
+                    *p -= lr * (*m * c1) / (largest.sqrt() * root_c2 + eps);
+                }
+            }
+            Self::LaProp { beta1, beta2, eps } => {
                 let (b1, b2, eps) = (real(beta1), real(beta2), real(eps));
                 let (c1, c2) = (real(1.0 / correction(beta1)), real(1.0 / correction(beta2)));
                     for ((p, &g), (m, v)) in all {
@@ -217,6 +248,7 @@ impl Optimizer {
         }
         keep_freed_memory();
         let extra = matches!(config.method, Method::RmsProp { .. });
+        let extra = config.method.has_extra_slot();
         let zeros = |n: usize| vec![0f32; n];
         let modules = modules
             .iter()

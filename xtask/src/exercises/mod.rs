@@ -12,6 +12,7 @@ mod causal_identification;
 mod causal_policy;
 mod causal_world_model;
 mod federated;
+mod quantum;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -38,6 +39,13 @@ pub fn table() -> &'static [Entry] {
         Entry::of::<federated::FederatedFlower>(),
         Entry::of::<federated::FederatedPrivate>(),
         Entry::of::<federated::FederatedRobust>(),
+        Entry::of::<quantum::Algorithms>(),
+        Entry::of::<quantum::BarrenPlateaus>(),
+        Entry::of::<quantum::CartPoleAgents>(),
+        Entry::of::<quantum::Control>(),
+        Entry::of::<quantum::Games>(),
+        Entry::of::<quantum::Lake>(),
+        Entry::of::<quantum::Noise>(),
         Entry::of::<world_model_planning::WorldModelPlanning>(),
     ];
     TABLE

@@ -140,6 +140,11 @@ impl Batch {
         Ok(())
     }
 
+    /// Whether the last [`Batch::forward`] was at these parameters and inputs, so that a backward pass may follow.
+    pub fn is_at(&self, parameters: &[f64], inputs: &[f64]) -> bool {
+        self.parameters == parameters && self.inputs == inputs
+    }
+
     /// The gradient of Σ_{b,o} `weights[b, o]` ⟨O_o⟩_b at the last [`Batch::forward`]: overwrites `by_parameter` `[P]` and
     /// `by_input` `[B, I]`.
     ///
@@ -184,4 +189,4 @@ impl Batch {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

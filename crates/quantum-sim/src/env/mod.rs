@@ -1,10 +1,12 @@
 //! Tasks for learning agents, as pure simulators with the oracle that tells how good an agent can be.
 
+mod frozen_lake;
 mod games;
 mod pulse_control;
 mod spectral_control;
 mod state_preparation;
 
+pub use frozen_lake::FrozenLake;
 pub use games::{NonlocalGame, QuantumStrategy, chsh, ghz, magic_square_values};
 pub use pulse_control::{Grape, PulseControl, average_gate_fidelity, gate_fidelity};
 pub use spectral_control::SpectralControl;

@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use std::f64::consts::FRAC_PI_4;
 
 /// State preparation from |0…0⟩. The observation is all real parts, then all imaginary parts; the reward of a step is the
-/// fidelity |⟨target|ψ⟩|² after it, plus `bonus` when it exceeds `threshold` and the episode terminates.
+/// fidelity |⟨target|ψ⟩|² after it; when that exceeds `threshold` the episode terminates and pays `bonus` for every step that
+/// was left.
 #[derive(Clone, Debug)]
 pub struct StatePreparation {
     id: &'static str,
@@ -25,7 +26,7 @@ pub struct StatePreparation {
     target: StateVector,
     /// Fidelity above which the episode ends.
     pub threshold: f64,
-    /// Reward for ending it.
+    /// Reward for each step left when it ends: 1 pays as if the target were held, 0 makes arriving cost the rest.
     pub bonus: f64,
     /// Steps per episode.
     pub max_steps: u32,
@@ -88,8 +89,9 @@ impl StatePreparation {
         Self::new("StatePreparation-original", plus(2)?, &on_first, 10)
     }
 
-    /// The same gates on every qubit and a CNOT from each qubit to the next, target |+…+⟩, with a bonus of one point per
-    /// step of the episode so that arriving early pays more than hovering below the threshold.
+    /// The same gates on every qubit and a CNOT from each qubit to the next, target |+…+⟩. Arriving pays one point for every
+    /// step left, as if the target were held; a bonus that does not shrink would make it best to hover below the threshold
+    /// until the last step.
     ///
     /// # Errors
     /// When `qubits` is 0 or too large.
@@ -104,7 +106,7 @@ impl StatePreparation {
             gates.push(Operation { gate: Gate::X, targets: vec![q], controls: vec![q - 1] });
         }
         let mut task = Self::new("StatePreparation", plus(qubits)?, &gates, max_steps)?;
-        task.bonus = f64::from(max_steps);
+        task.bonus = 1.0;
         Ok(task)
     }
 
@@ -209,7 +211,8 @@ impl StatePreparation {
     fn judge(&self, state: &QuantumState) -> (f64, f64, bool) {
         let fidelity = self.fidelity(state);
         let done = fidelity > self.threshold;
-        (fidelity + if done { self.bonus } else { 0.0 }, fidelity, done)
+        let left = f64::from(self.max_steps.saturating_sub(state.step));
+        (fidelity + if done { self.bonus * left } else { 0.0 }, fidelity, done)
     }
 }
 

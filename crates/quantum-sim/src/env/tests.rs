@@ -49,6 +49,8 @@ fn the_reachable_task_is_solved_by_one_hadamard_per_qubit() {
     let task = StatePreparation::reachable(2, 4).unwrap();
     let ceiling = task.ceiling(100_000).unwrap();
     assert!((ceiling.best_fidelity - 1.0).abs() < 1e-9);
+    // ½, then 1 and the two steps left.
+    assert!((ceiling.best_return - 3.5).abs() < 1e-9, "{ceiling:?}");
     let spec = task.spec();
     let mut observation = vec![0.0; spec.observation.width()];
     let mut rng = StreamRng::seed_from_u64(2);
@@ -56,7 +58,7 @@ fn the_reachable_task_is_solved_by_one_hadamard_per_qubit() {
     let (first, done) = task.transition(&mut state, Action::Discrete(0), &mut rng);
     assert!((first - 0.5).abs() < 1e-12 && !done);
     let (second, done) = task.transition(&mut state, Action::Discrete(4), &mut rng);
-    assert!((second - 5.0).abs() < 1e-12 && done);
+    assert!((second - 3.0).abs() < 1e-12 && done);
     task.observe(&state, &mut observation);
     assert!(observation[..4].iter().all(|a| (a - 0.5).abs() < 1e-6));
 }
@@ -184,4 +186,35 @@ fn games_have_their_classical_and_quantum_values() {
     }
     let (classical, quantum) = magic_square_values().unwrap();
     assert!((classical - 8.0 / 9.0).abs() < 1e-15 && (quantum - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn the_shortest_path_over_the_lake_gets_0_95() {
+    let lake = FrozenLake::default();
+    let mut rng = StreamRng::seed_from_u64(5);
+    let mut state = lake.initial_state(&mut rng);
+    let mut bits = [9.0; 4];
+    lake.observe(&state, &mut bits);
+    assert_eq!(bits, [0.0; 4]);
+    let (left, down, right, up) = (0, 1, 2, 3);
+    let mut play = |state: &mut usize, actions: &[usize]| {
+        let mut total = 0.0;
+        for &a in actions {
+            let (reward, done) = lake.transition(state, Action::Discrete(a), &mut rng);
+            total += reward;
+            if done {
+                return (total, true);
+            }
+        }
+        (total, false)
+    };
+    let (total, done) = play(&mut state, &[down, down, right, right, down, right]);
+    assert!((total - FrozenLake::OPTIMUM).abs() < 1e-12 && done && state == 15);
+    // Walls keep the place; the hole at 5 ends the episode.
+    let mut state = 0;
+    assert_eq!(play(&mut state, &[left, up]), (-0.02, false));
+    let (total, done) = play(&mut state, &[right, down]);
+    assert!((total + 0.21).abs() < 1e-12 && done && state == 5);
+    lake.observe(&10, &mut bits);
+    assert_eq!(bits, [0.0, 1.0, 0.0, 1.0]);
 }

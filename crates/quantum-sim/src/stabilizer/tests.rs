@@ -81,6 +81,17 @@ fn generated_codes_have_silent_detectors_without_noise() {
     }
 }
 
+/// Stim 1.16: `detector_error_model().num_errors` of the generated memories at p = 0.01. With `decompose_errors=True` it
+/// counts 27, 111, 286 and 1953: one set of symptoms then stands once per way of splitting it.
+#[test]
+fn single_errors_have_as_many_symptoms_as_the_undecomposed_model() {
+    let count = |c: StimCircuit| error_mechanisms(&c).unwrap();
+    assert_eq!(count(repetition_memory(3, 3, 0.01).unwrap()), 21);
+    assert_eq!(count(repetition_memory(5, 5, 0.01).unwrap()), 101);
+    assert_eq!(count(surface_memory(3, 3, 0.01).unwrap()), 219);
+    assert_eq!(count(surface_memory(5, 5, 0.01).unwrap()), 1677);
+}
+
 #[test]
 fn majority_votes_and_text_mistakes() {
     assert!((majority_vote_failure(3, 0.1) - (3.0 * 0.01 * 0.9 + 0.001)).abs() < 1e-15);

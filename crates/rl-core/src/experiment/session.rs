@@ -22,7 +22,8 @@ pub trait Trainer: Persist {
     /// Environment steps made so far.
     fn step(&self) -> u64;
 
-    /// Environment steps of the whole training.
+    /// Environment steps of the whole training. A training that ends early (the task is solved) lets it fall to
+    /// [`step`](Self::step).
     fn total_steps(&self) -> u64;
 
     /// Works on to the next point where the state is complete: one environment step with its update, one
@@ -166,7 +167,7 @@ impl Session {
     pub fn run<T: Trainer>(&mut self, stage: &str, trainer: &mut T) -> Result<(), T::Error> {
         let path = self.checkpoint_path(stage)?;
         self.resume(stage, path.as_deref(), trainer)?;
-        let (start, total) = (Start::at(trainer.step()), trainer.total_steps());
+        let (start, mut total) = (Start::at(trainer.step()), trainer.total_steps());
         let log_every = self.pace.log_every.unwrap_or(total / 200).max(1);
         let (mut reported, mut written) = (start.time, start);
         while trainer.step() < total {
@@ -178,6 +179,7 @@ impl Session {
             }
             trainer.advance(&mut self.metrics)?;
             let step = trainer.step();
+            total = trainer.total_steps();
             if step <= before {
                 let reason = format!("{stage}: advance must raise the step, it stayed at {step}");
                 return Err(Error::State { operation: "run", reason }.into());
