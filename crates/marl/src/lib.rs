@@ -12,6 +12,10 @@
 //!
 //! Everything is seeded by its caller, prints nothing and never panics on its input.
 
+#[cfg(feature = "learning")]
+pub mod attention;
+#[cfg(feature = "learning")]
+pub mod communication;
 pub mod conformance;
 pub mod env;
 mod error;
@@ -25,6 +29,8 @@ pub mod measures;
 pub mod population;
 #[cfg(feature = "learning")]
 pub mod ppo;
+#[cfg(feature = "learning")]
+mod rollout;
 pub mod sharing;
 pub mod tabular;
 pub mod trainer;
