@@ -101,7 +101,7 @@ fn softmax<R: Real>(row: &mut [R], seen: &[bool], scale: R) {
         sum += *x;
     }
     if sum > R::real(0.0) {
-        row.iter_mut().for_each(|x| *x = *x / sum);
+        row.iter_mut().for_each(|x| *x /= sum);
     }
 }
 

@@ -54,14 +54,25 @@ impl Columns {
     /// Masks `[B, A]` of an agent in a batch; `None` where nothing is masked.
     #[cfg(feature = "learning")]
     pub(crate) fn masks(&self, batch: &JointBatch, agent: usize) -> Result<Option<candle_core::Tensor>> {
-        if batch.masks.is_empty() {
+        self.masks_of(&batch.masks, batch.rows, agent)
+    }
+
+    /// The agent's columns of masks `[B, actions]`.
+    #[cfg(feature = "learning")]
+    pub(crate) fn masks_of(
+        &self,
+        masks: &[f32],
+        rows: usize,
+        agent: usize,
+    ) -> Result<Option<candle_core::Tensor>> {
+        if masks.is_empty() {
             return Ok(None);
         }
         let start = self.action[agent];
         let end = self.action.get(agent + 1).copied().unwrap_or(self.actions);
-        let masks = batch.masks.chunks(self.actions).flat_map(|row| &row[start..end]).copied();
-        let masks: Vec<f32> = masks.collect();
-        Ok(Some(candle_core::Tensor::from_vec(masks, (batch.rows, end - start), &candle_core::Device::Cpu)?))
+        let own: Vec<f32> = masks.chunks(self.actions).flat_map(|row| &row[start..end]).copied().collect();
+        let own = candle_core::Tensor::from_vec(own, (rows, end - start), &candle_core::Device::Cpu)?;
+        Ok(Some(own))
     }
 
     fn mask_columns(&self) -> usize {

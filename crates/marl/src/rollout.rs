@@ -1,6 +1,9 @@
 //! What all agents lived through since the last update, time-major `[T, B]`: the experience of the on-policy learners.
 
 use crate::env::{BatchStep, Layout};
+use crate::gumbel;
+use crate::trainer::Mode;
+use rl_core::StreamRng;
 use rl_core::experiment::{Persist, TrainState};
 use rl_core::returns::Steps;
 use serde::{Deserialize, Serialize};
@@ -100,6 +103,35 @@ impl Rollout {
             }
         }
         joint
+    }
+}
+
+/// Draws discrete actions, or takes the most likely ones, from rows of `stride` logits of which `n` are the agent's.
+pub(crate) fn choose(
+    out: &mut [f32],
+    (n, stride): (usize, usize),
+    masks: &[bool],
+    mode: Mode,
+    rng: &mut StreamRng,
+    decision: &mut Decision,
+) {
+    decision.actions.clear();
+    decision.log_probs.clear();
+    let mut noisy = vec![0.0; n];
+    for (b, row) in out.chunks_mut(stride).enumerate() {
+        let row = &mut row[..n];
+        gumbel::hide(row, masks.get(b * n..(b + 1) * n).unwrap_or_default());
+        let a = match mode {
+            Mode::Exploit => gumbel::argmax(row),
+            Mode::Explore => {
+                gumbel::fill_noise(&mut noisy, rng);
+                noisy.iter_mut().zip(&*row).for_each(|(g, x)| *g += x);
+                gumbel::argmax(&noisy)
+            }
+        };
+        gumbel::softmax_row(row);
+        decision.actions.push(a as f32);
+        decision.log_probs.push(row[a].max(1e-30).ln());
     }
 }
 

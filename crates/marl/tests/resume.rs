@@ -7,7 +7,7 @@ use marl::communication;
 use marl::env::particle::{Config as World, ParticleBatch, Scenario};
 use marl::env::{Batch, Copies, Layout, foraging, point_arena};
 use marl::trainer::{Learner, TrainConfig, Training};
-use marl::{maddpg, ppo, value_decomposition};
+use marl::{coma, maac, maddpg, ppo, value_decomposition};
 use rl_core::SeedStream;
 use rl_core::experiment::{Metrics, Persist, TrainState, Trainer};
 
@@ -63,6 +63,11 @@ fn resumed_trainings_are_the_uninterrupted_ones() {
         let config = value_decomposition::Config { batch: 16, warm_up: 60, ..Default::default() };
         value_decomposition::ValueDecomposition::new(layout, config, seeds).unwrap()
     });
+    resumes(tag, |layout, seeds| {
+        let config = maac::Config { hidden: 8, heads: 2, batch: 16, warm_up: 60, ..Default::default() };
+        maac::Maac::new(layout, config, seeds).unwrap()
+    });
+    resumes(grid.clone(), |layout, seeds| coma::Coma::new(layout, coma::Config::default(), seeds).unwrap());
     resumes(arena, |layout, seeds| ppo::Ppo::new(layout, ppo::Config::maa2c(), seeds).unwrap());
     resumes(grid, |layout, seeds| {
         let kind = communication::Kind::Words { vocabulary: 4 };

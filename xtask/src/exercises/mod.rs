@@ -1,6 +1,7 @@
 //! The exercises: a table, and what an exercise is.
 
 mod baselines;
+mod marl;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -10,8 +11,18 @@ use serde_json::Value;
 
 /// The exercises of the workspace, one line each.
 pub fn table() -> &'static [Entry] {
-    const TABLE: &[Entry] =
-        &[Entry::of::<baselines::Baselines>(), Entry::of::<world_model_planning::WorldModelPlanning>()];
+    const TABLE: &[Entry] = &[
+        Entry::of::<baselines::Baselines>(),
+        Entry::of::<world_model_planning::WorldModelPlanning>(),
+        Entry::of::<marl::Games>(),
+        Entry::of::<marl::Cooperative>(),
+        Entry::of::<marl::Competitive>(),
+        Entry::of::<marl::Mixed>(),
+        Entry::of::<marl::Mpe>(),
+        Entry::of::<marl::Foraging>(),
+        Entry::of::<marl::Communication>(),
+        Entry::of::<marl::League>(),
+    ];
     TABLE
 }
 

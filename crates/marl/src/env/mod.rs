@@ -10,6 +10,7 @@
 
 mod aec;
 mod batch;
+mod censored;
 pub mod foraging;
 pub mod matrix;
 mod parallel;
@@ -21,6 +22,7 @@ pub mod turn_based;
 
 pub use aec::{Aec, Last, SimultaneousAec};
 pub use batch::{Batch, BatchActions, BatchStep, Copies};
+pub use censored::Censored;
 pub use parallel::Parallel;
 
 use crate::{Error, Result};

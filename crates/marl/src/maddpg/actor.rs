@@ -165,6 +165,10 @@ impl Actors {
         Ok(total / self.sizes.len() as f64)
     }
 
+    pub(super) fn set_rate(&mut self, rate: f64) {
+        self.actors.iter_mut().for_each(|a| a.optimizer.set_learning_rate(rate));
+    }
+
     /// Moves the target policies.
     pub(super) fn track(&self, tau: f64) -> Result<()> {
         self.actors.iter().try_for_each(|a| Ok(polyak(a.target.params(), a.online.params(), tau)?))

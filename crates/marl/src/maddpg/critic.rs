@@ -251,6 +251,10 @@ impl Critics {
         Ok(Some(network.weights(agent, &logits)?))
     }
 
+    pub(super) fn set_rate(&mut self, rate: f64) {
+        self.critics.iter_mut().for_each(|c| c.optimizer.set_learning_rate(rate));
+    }
+
     /// Moves the target critics.
     pub(super) fn track(&self, tau: f64) -> Result<()> {
         for (target, online) in self.critics.iter().flat_map(|c| c.targets.iter().zip(&c.online)) {
@@ -269,7 +273,7 @@ impl Critics {
 }
 
 /// y = r + γ (1 − terminated) Q′.
-pub(super) fn targets(rewards: &[f32], terminated: &[f32], next: &[f32], gamma: f64) -> Vec<f32> {
+pub(crate) fn targets(rewards: &[f32], terminated: &[f32], next: &[f32], gamma: f64) -> Vec<f32> {
     let future = |(t, v): (&f32, &f32)| gamma as f32 * (1.0 - t) * v;
     rewards.iter().zip(terminated.iter().zip(next).map(future)).map(|(r, future)| r + future).collect()
 }

@@ -27,6 +27,7 @@ use crate::trainer::{Learner, Mode, check_act};
 use crate::{Error, Result};
 use actor::Actors;
 use critic::Critics;
+pub(crate) use critic::targets;
 use rl_core::experiment::{Persist, TrainState};
 use rl_core::schedule::Schedule;
 use rl_core::{SeedStream, StreamRng};
@@ -80,6 +81,8 @@ pub struct Config {
     pub actor_rate: f64,
     /// Adam's step size of the critics (0.01).
     pub critic_rate: f64,
+    /// Factor of both step sizes, by environment steps (1; falling to 0 it keeps a language that was found).
+    pub decay: Schedule,
     /// Largest gradient norm of each network (0.5).
     pub clip: f64,
     /// Discount γ (0.95).
@@ -127,6 +130,7 @@ impl Default for Config {
             hidden: vec![64, 64],
             actor_rate: 1e-2,
             critic_rate: 1e-2,
+            decay: Schedule::Constant(1.0),
             clip: 0.5,
             gamma: 0.95,
             tau: 0.01,
@@ -246,19 +250,34 @@ impl Maddpg {
         self.updates
     }
 
-    /// Attention weights of an agent's critic on `rows` sampled transitions, `[rows][heads][N]`: whom it looks at. `None`
-    /// without an attention critic.
+    /// Attention weights `[B][heads][N]` of an agent's critic on what the agents see now and would do: whom it looks at.
+    /// `None` without an attention critic.
     ///
     /// # Errors
-    /// [`Error::State`] when nothing is stored; [`Error::Shape`] when there is no such agent.
-    pub fn attention(&self, agent: usize, rows: usize, rng: &mut StreamRng) -> Result<Option<Vec<f32>>> {
-        let mut batch = JointBatch::default();
-        self.replay.sample(rows, rng, &mut batch)?;
+    /// If the sizes are not those the learner was made for, or there is no such agent.
+    pub fn attention(&mut self, agent: usize, now: &BatchStep) -> Result<Option<Vec<f32>>> {
+        now.check(&self.layout, now.reset.len())?;
+        if agent >= self.layout.n() {
+            return Err(Error::shape("attention", format!("an agent below {}", self.layout.n()), agent));
+        }
+        let mut rng = SeedStream::new(0).stream("maddpg/attention", 0);
+        self.actors.act(now, Mode::Exploit, 0.0, &mut rng, &mut self.chosen)?;
+        let copies = now.reset.len();
+        let mut batch = JointBatch { rows: copies, ..JointBatch::default() };
+        for b in 0..copies {
+            for rows in now.observations.iter().chain(&self.chosen) {
+                let d = rows.len() / copies.max(1);
+                batch.joint.extend_from_slice(&rows[b * d..(b + 1) * d]);
+            }
+        }
         self.critics.attention(&self.columns, &batch, agent)
     }
 
     fn update(&mut self, rng: &mut StreamRng) -> Result<()> {
         self.replay.sample(self.config.batch, rng, &mut self.batch)?;
+        let decay = self.config.decay.at(self.steps);
+        self.actors.set_rate(self.config.actor_rate * decay);
+        self.critics.set_rate(self.config.critic_rate * decay);
         self.actors.act_next(&self.columns, &mut self.batch, &self.config, rng)?;
         (self.losses.critic, self.losses.q) =
             self.critics.update(&self.columns, &self.batch, &self.config)?;

@@ -29,7 +29,7 @@ pub use value_norm::ValueNorm;
 
 use crate::communication::{self, Ablation};
 use crate::env::{ActionSpace, BatchActions, BatchStep, Layout};
-use crate::rollout::Rollout;
+use crate::rollout::{Rollout, choose};
 use crate::sharing::{Set, Sharing};
 use crate::trainer::{Learner, Mode, check_act};
 use crate::{Error, Result};
@@ -212,7 +212,7 @@ impl Ppo {
                 Some(messages) => {
                     let sizes = (set.members.len(), set.input(), set.action);
                     let noise = communication::Network::noise(messages);
-                    Policy::Team(communication::Network::new(messages, sizes, &mut rng)?, noise)
+                    Policy::Team(Box::new(communication::Network::new(messages, sizes, &mut rng)?), noise)
                 }
             };
             let seen = if config.central { joint + set.identity() } else { set.input() };
@@ -369,7 +369,7 @@ impl Learner for Ppo {
                 let out = &mut out[k * per_agent..(k + 1) * per_agent];
                 match self.spaces[i] {
                     ActionSpace::Discrete(n) => {
-                        policy::choose(out, (n, width), &now.masks[i], mode, rng, decision);
+                        choose(out, (n, width), &now.masks[i], mode, rng, decision);
                         let chosen = decision.actions.iter().map(|&a| a as u32);
                         actions.discrete[i].iter_mut().zip(chosen).for_each(|(to, a)| *to = a);
                     }

@@ -20,7 +20,7 @@ pub(super) enum Policy {
     /// Everyone decides from the own observation.
     Alone(Mlp),
     /// Members exchange messages; with the random numbers it takes per agent and step.
-    Team(Network, usize),
+    Team(Box<Network>, usize),
 }
 
 impl Policy {
@@ -96,35 +96,6 @@ fn run(
     let count = rows.len() / width;
     let rows = Tensor::from_vec(beside(rows, width, draws, noise), (count, width + noise), &Device::Cpu)?;
     network.forward(&rows, ablation)
-}
-
-/// Draws discrete actions, or takes the most likely ones, from rows of `stride` logits of which `n` are the agent's.
-pub(super) fn choose(
-    out: &mut [f32],
-    (n, stride): (usize, usize),
-    masks: &[bool],
-    mode: Mode,
-    rng: &mut StreamRng,
-    decision: &mut Decision,
-) {
-    decision.actions.clear();
-    decision.log_probs.clear();
-    let mut noisy = vec![0.0; n];
-    for (b, row) in out.chunks_mut(stride).enumerate() {
-        let row = &mut row[..n];
-        gumbel::hide(row, masks.get(b * n..(b + 1) * n).unwrap_or_default());
-        let a = match mode {
-            Mode::Exploit => gumbel::argmax(row),
-            Mode::Explore => {
-                gumbel::fill_noise(&mut noisy, rng);
-                noisy.iter_mut().zip(&*row).for_each(|(g, x)| *g += x);
-                gumbel::argmax(&noisy)
-            }
-        };
-        gumbel::softmax_row(row);
-        decision.actions.push(a as f32);
-        decision.log_probs.push(row[a].max(1e-30).ln());
-    }
 }
 
 /// Draws Gaussian actions, or takes their means, from rows of means.

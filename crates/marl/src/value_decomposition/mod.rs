@@ -290,16 +290,17 @@ impl ValueDecomposition {
             let target = agents.target.predict(&input, &mut self.workspace)?;
             let rows = set.action * batch.rows;
             for (k, &i) in set.members.iter().enumerate() {
-                let pairs = online[k * rows..].chunks(set.action).zip(target[k * rows..].chunks(set.action));
-                let masks = batch.next_masks.chunks(columns.actions).map(|m| &m[columns.action[i]..]);
-                let masks = masks.map(Some).chain(std::iter::repeat(None));
-                let value = |((online, target), mask): ((&[f32], &[f32]), Option<&[f32]>)| {
-                    let mut online = online[..self.sizes[i].1].to_vec();
-                    let hidden = online.iter_mut().zip(mask.unwrap_or_default()).filter(|(_, m)| **m == 0.0);
-                    hidden.for_each(|(q, _)| *q = gumbel::UNAVAILABLE);
-                    target[gumbel::argmax(&online)]
-                };
-                values[i] = pairs.take(batch.rows).zip(masks).map(value).collect();
+                let width = self.sizes[i].1;
+                for r in 0..batch.rows {
+                    let at = k * rows + r * set.action;
+                    let mut online = online[at..at + width].to_vec();
+                    let mask = r * columns.actions + columns.action[i];
+                    if let Some(mask) = batch.next_masks.get(mask..mask + width) {
+                        let hidden = online.iter_mut().zip(mask).filter(|(_, m)| **m == 0.0);
+                        hidden.for_each(|(q, _)| *q = gumbel::UNAVAILABLE);
+                    }
+                    values[i].push(target[at..at + width][gumbel::argmax(&online)]);
+                }
             }
         }
         Ok(values)
