@@ -10,9 +10,17 @@ use rand::{Rng, RngExt};
 
 /// `n` standard Gumbel numbers.
 pub fn noise(n: usize, rng: &mut impl Rng) -> Vec<f32> {
-    let draw = |rng: &mut dyn FnMut() -> f32| -((-(rng().max(1e-20)).ln()).max(1e-20)).ln();
-    let mut uniform = || rng.random::<f32>();
-    (0..n).map(|_| draw(&mut uniform)).collect()
+    let mut numbers = vec![0.0; n];
+    fill_noise(&mut numbers, rng);
+    numbers
+}
+
+/// Standard Gumbel numbers into a buffer.
+pub fn fill_noise(numbers: &mut [f32], rng: &mut impl Rng) {
+    for x in numbers {
+        let u = rng.random::<f32>().max(1e-20);
+        *x = -((-u.ln()).max(1e-20)).ln();
+    }
 }
 
 /// Relaxed samples of rows of logits `[.., A]`; `gumbel` has the shape of the logits.
@@ -50,6 +58,14 @@ pub fn one_hot_row(row: &mut [f32]) -> usize {
     let best = argmax(row);
     row.iter_mut().enumerate().for_each(|(i, x)| *x = f32::from(i == best));
     best
+}
+
+/// The logit of an action that is not available: no probability is left of it.
+pub const UNAVAILABLE: f32 = -1e9;
+
+/// Sets the logits of unavailable actions; an empty mask hides nothing.
+pub fn hide(logits: &mut [f32], mask: &[bool]) {
+    logits.iter_mut().zip(mask).filter(|(_, m)| !**m).for_each(|(x, _)| *x = UNAVAILABLE);
 }
 
 /// The index of the largest entry, the first of equals.

@@ -4,8 +4,11 @@
 use crate::env::{BatchStep, Layout};
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
+use rl_core::experiment::{Persist, TrainState};
+use serde::{Deserialize, Serialize};
 
-/// Where the fields of a row `[observations | actions | rewards | terminated | acted | next observations]` lie.
+/// Where the fields of a row `[observations | actions | rewards | terminated | acted | next observations]` lie, followed
+/// by `[masks | next masks]` where the layout has masks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
     /// Start of each agent's observation, in a row and in the joint observation.
@@ -17,6 +20,7 @@ pub struct Columns {
     /// Length of the joint action.
     pub actions: usize,
     agents: usize,
+    masked: bool,
 }
 
 impl Columns {
@@ -35,7 +39,7 @@ impl Columns {
         };
         let (observation, observations) = starts(layout.agents.iter().map(|a| a.observation).collect());
         let (action, actions) = starts(layout.agents.iter().map(|a| a.actions.width()).collect());
-        Self { observation, action, observations, actions, agents: layout.n() }
+        Self { observation, action, observations, actions, agents: layout.n(), masked: layout.masked }
     }
 
     /// Length of `[observations | actions]`.
@@ -44,7 +48,58 @@ impl Columns {
     }
 
     fn width(&self) -> usize {
-        self.joint() + 3 * self.agents + self.observations
+        self.joint() + 3 * self.agents + self.observations + self.mask_columns()
+    }
+
+    /// Masks `[B, A]` of an agent in a batch; `None` where nothing is masked.
+    #[cfg(feature = "learning")]
+    pub(crate) fn masks(&self, batch: &JointBatch, agent: usize) -> Result<Option<candle_core::Tensor>> {
+        self.masks_of(&batch.masks, batch.rows, agent)
+    }
+
+    /// The agent's columns of masks `[B, actions]`.
+    #[cfg(feature = "learning")]
+    pub(crate) fn masks_of(
+        &self,
+        masks: &[f32],
+        rows: usize,
+        agent: usize,
+    ) -> Result<Option<candle_core::Tensor>> {
+        if masks.is_empty() {
+            return Ok(None);
+        }
+        let start = self.action[agent];
+        let end = self.action.get(agent + 1).copied().unwrap_or(self.actions);
+        let own: Vec<f32> = masks.chunks(self.actions).flat_map(|row| &row[start..end]).copied().collect();
+        let own = candle_core::Tensor::from_vec(own, (rows, end - start), &candle_core::Device::Cpu)?;
+        Ok(Some(own))
+    }
+
+    fn mask_columns(&self) -> usize {
+        if self.masked { 2 * self.actions } else { 0 }
+    }
+}
+
+/// When to update: every so many environment steps after a warm-up, whatever the number of copies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock(usize);
+
+impl Clock {
+    /// The first update is due after so many steps.
+    pub fn new(warm_up: usize) -> Self {
+        Self(warm_up)
+    }
+
+    /// Lets steps pass and counts the updates that have come due.
+    pub fn pass(&mut self, steps: usize, every: usize) -> usize {
+        let (mut left, mut due) = (steps, 0);
+        while left >= self.0 {
+            left -= self.0;
+            self.0 = every.max(1);
+            due += 1;
+        }
+        self.0 -= left;
+        due
     }
 }
 
@@ -63,6 +118,10 @@ pub struct JointBatch {
     pub terminated: Vec<Vec<f32>>,
     /// Per agent `[B]`: 1 where it acted; rows of dead agents teach nothing.
     pub acted: Vec<Vec<f32>>,
+    /// `[B, actions]`: 1 where an action was available; empty where nothing is masked.
+    pub masks: Vec<f32>,
+    /// `[B, actions]`: the same for the next actions.
+    pub next_masks: Vec<f32>,
 }
 
 /// A ring of joint transitions; memory grows as it fills.
@@ -96,33 +155,37 @@ impl JointReplay {
         self.pushes == 0
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        (self.rows, self.pushes) = (Vec::new(), 0);
+    }
+
     /// Where the fields lie.
     pub fn columns(&self) -> &Columns {
         &self.columns
     }
 
-    /// Stores one step of all copies: observations before, actions as vectors (per agent `[B, A]`), who acted.
+    /// Stores one step of all copies, from `before` to `step`, with actions as vectors (per agent `[B, A]`).
     ///
     /// # Errors
     /// [`Error::Shape`] when a buffer has another size.
-    pub fn push(
-        &mut self,
-        before: &[Vec<f32>],
-        actions: &[Vec<f32>],
-        live: &[Vec<bool>],
-        step: &BatchStep,
-    ) -> Result<()> {
+    pub fn push(&mut self, before: &BatchStep, actions: &[Vec<f32>], step: &BatchStep) -> Result<()> {
         let copies = step.reset.len();
         let total = |rows: &[Vec<f32>]| rows.iter().map(Vec::len).sum::<usize>();
         let even = |rows: &[Vec<f32>]| rows.iter().all(|r| r.len().is_multiple_of(copies.max(1)));
         let flags =
             |rows: &[Vec<bool>]| rows.len() == self.columns.agents && rows.iter().all(|r| r.len() == copies);
-        let seen = [before, &step.observations, &step.final_observations];
+        let masks = |rows: &[Vec<bool>]| {
+            rows.iter().map(Vec::len).sum::<usize>() == copies * self.columns.mask_columns() / 2
+        };
+        let seen = [&before.observations, &step.observations, &step.final_observations];
         let fits = seen.iter().all(|rows| total(rows) == copies * self.columns.observations && even(rows))
             && total(actions) == copies * self.columns.actions
             && even(actions)
-            && flags(live)
+            && flags(&before.live)
             && flags(&step.terminated)
+            && masks(&before.masks)
+            && masks(&step.masks)
             && step.rewards.len() == self.columns.agents
             && step.rewards.iter().all(|r| r.len() == copies);
         if !fits {
@@ -144,12 +207,19 @@ impl JointReplay {
                 let d = rows.len() / step.reset.len();
                 b * d..(b + 1) * d
             };
-            before.iter().chain(actions).for_each(|rows| put(&rows[line(rows)]));
+            before.observations.iter().chain(actions).for_each(|rows| put(&rows[line(rows)]));
             step.rewards.iter().for_each(|r| put(&[r[b] as f32]));
             step.terminated.iter().for_each(|t| put(&[f32::from(t[b])]));
-            live.iter().for_each(|l| put(&[f32::from(l[b])]));
+            before.live.iter().for_each(|l| put(&[f32::from(l[b])]));
             let next = if step.reset[b] { &step.final_observations } else { &step.observations };
             next.iter().for_each(|rows| put(&rows[line(rows)]));
+            // Where an episode ended, the next masks are those of the next one: a value that is cut there keeps the
+            // maximum over what was available before.
+            let after = if step.reset[b] { &before.masks } else { &step.masks };
+            for rows in before.masks.iter().chain(after) {
+                let d = rows.len() / step.reset.len();
+                rows[b * d..(b + 1) * d].iter().for_each(|&m| put(&[f32::from(m)]));
+            }
             self.pushes += 1;
         }
         Ok(())
@@ -167,6 +237,8 @@ impl JointReplay {
         batch.rows = rows;
         batch.joint.clear();
         batch.next.clear();
+        batch.masks.clear();
+        batch.next_masks.clear();
         for field in [&mut batch.rewards, &mut batch.terminated, &mut batch.acted] {
             field.resize(n, Vec::new());
             field.iter_mut().for_each(Vec::clear);
@@ -176,6 +248,10 @@ impl JointReplay {
             let row = &self.rows[slot * c.width()..(slot + 1) * c.width()];
             let (joint, rest) = row.split_at(c.joint());
             let (flags, next) = rest.split_at(3 * n);
+            let (next, masks) = next.split_at(c.observations);
+            let (now, then) = masks.split_at(masks.len() / 2);
+            batch.masks.extend_from_slice(now);
+            batch.next_masks.extend_from_slice(then);
             batch.joint.extend_from_slice(joint);
             batch.next.extend_from_slice(next);
             batch.next.resize(batch.joint.len(), 0.0);
@@ -186,6 +262,26 @@ impl JointReplay {
             }
         }
         Ok(())
+    }
+}
+
+impl Persist for JointReplay {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        state.put_array(format!("{prefix}/rows"), &[self.rows.len()], &self.rows);
+        state.put(format!("{prefix}/pushes"), &self.pushes)
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        self.rows = state.array_of_any_shape(&format!("{prefix}/rows"))?.to_vec();
+        self.pushes = state.get(&format!("{prefix}/pushes"))?;
+        let held = self.len() * self.columns.width();
+        match self.rows.len() == held {
+            true => Ok(()),
+            false => Err(rl_core::Error::Checkpoint {
+                path: format!("{prefix}/rows"),
+                reason: format!("expected {held} numbers, got {}", self.rows.len()),
+            }),
+        }
     }
 }
 
@@ -205,9 +301,9 @@ mod tests {
         assert!(replay.sample(1, &mut rng, &mut JointBatch::default()).is_err());
         env.reset(&SeedStream::new(0), &mut step).unwrap();
         for _ in 0..2 {
-            let (before, live) = (step.observations.clone(), step.live.clone());
+            let before = step.clone();
             env.step(&actions, &mut step).unwrap();
-            replay.push(&before, &vec![vec![1.0, 0.0, 1.0, 0.0]; 2], &live, &step).unwrap();
+            replay.push(&before, &vec![vec![1.0, 0.0, 1.0, 0.0]; 2], &step).unwrap();
         }
         assert_eq!(replay.len(), 3);
         let mut batch = JointBatch::default();

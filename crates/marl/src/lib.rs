@@ -8,10 +8,17 @@
 //! - [`tabular`]: coordination learners and the independent learners they are compared with.
 //! - [`measures`]: returns per team, dispersion, fairness, collisions, coverage, information.
 //! - [`trainer`]: the loop of all deep learners; [`sharing`], [`joint_replay`] and `gumbel` are what they have in common.
-//! - `maddpg`: MADDPG and MATD3; `ppo`: IPPO and MAPPO; `value_decomposition`: IQL, VDN and QMIX.
+//! - `maddpg`: MADDPG and MATD3; `maac`: soft actor-critic with attention; `ppo`: IPPO, MAPPO, IA2C and MAA2C;
+//!   `coma`; `value_decomposition`: IQL, VDN and QMIX; `communication`: messages, trained end to end.
 //!
 //! Everything is seeded by its caller, prints nothing and never panics on its input.
 
+#[cfg(feature = "learning")]
+pub mod attention;
+#[cfg(feature = "learning")]
+pub mod coma;
+#[cfg(feature = "learning")]
+pub mod communication;
 pub mod conformance;
 pub mod env;
 mod error;
@@ -20,11 +27,15 @@ pub mod games;
 pub mod gumbel;
 pub mod joint_replay;
 #[cfg(feature = "learning")]
+pub mod maac;
+#[cfg(feature = "learning")]
 pub mod maddpg;
 pub mod measures;
 pub mod population;
 #[cfg(feature = "learning")]
 pub mod ppo;
+#[cfg(feature = "learning")]
+mod rollout;
 pub mod sharing;
 pub mod tabular;
 pub mod trainer;

@@ -55,6 +55,19 @@ impl Set {
     }
 }
 
+impl Set {
+    /// The inputs of all members, one member after another: `[members · B, input]`. `rows(i)` are the rows of agent i, how
+    /// many numbers of a row are its observation, and how far apart rows start.
+    pub fn stack<'a>(&self, rows: impl Fn(usize) -> (&'a [f32], usize, usize)) -> Vec<f32> {
+        let mut into = Vec::new();
+        for (k, &i) in self.members.iter().enumerate() {
+            let (rows, width, stride) = rows(i);
+            self.write(k, rows, width, stride, &mut into);
+        }
+        into
+    }
+}
+
 impl Sharing {
     /// The sets of a layout, in the order of their first members.
     pub fn sets(self, layout: &Layout) -> Vec<Set> {

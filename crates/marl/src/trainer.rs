@@ -6,9 +6,9 @@
 
 use crate::env::{Batch, BatchActions, BatchStep, Layout};
 use crate::{Error, Result};
+use rl_core::experiment::{Metrics, Persist, TrainState, Trainer};
 use rl_core::{SeedStream, StreamRng};
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
 
 /// Whether actions are for gathering experience or for being measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,50 +21,41 @@ pub enum Mode {
 
 /// A multi-agent learner over a batch of copies.
 pub trait Learner {
-    /// Chooses actions for all agents of all copies from their observations, per agent `[B, D]`.
+    /// Chooses actions for all agents of all copies.
     ///
     /// # Errors
     /// If the sizes are not those the learner was made for.
     fn act(
         &mut self,
-        observations: &[Vec<f32>],
+        now: &BatchStep,
         mode: Mode,
         rng: &mut StreamRng,
         actions: &mut BatchActions,
     ) -> Result<()>;
 
-    /// Takes note of the step that followed the last `act` with [`Mode::Explore`], and learns when it is time.
-    /// `before` are the observations acted on and `live` the agents that acted, per agent `[B]`.
+    /// Takes note of the step from `before` to `after` that followed the last `act` with [`Mode::Explore`], and
+    /// learns when it is time.
     ///
     /// # Errors
     /// If a loss is not finite or sizes do not fit.
-    fn learn(
-        &mut self,
-        before: &[Vec<f32>],
-        live: &[Vec<bool>],
-        step: &BatchStep,
-        rng: &mut StreamRng,
-    ) -> Result<()>;
+    fn learn(&mut self, before: &BatchStep, after: &BatchStep, rng: &mut StreamRng) -> Result<()>;
 
     /// Losses and other numbers of the last update, for metrics.
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         Vec::new()
     }
+
+    /// Training is over: experience can be forgotten, so that a checkpoint holds what acting needs.
+    fn finish(&mut self) {}
 }
 
 /// Checks that observations and action buffers are those of one number of copies of a layout.
 ///
 /// # Errors
 /// [`Error::Shape`].
-pub fn check_act(layout: &Layout, observations: &[Vec<f32>], actions: &BatchActions) -> Result<()> {
-    let first = layout.agents.first().map_or(1, |a| a.observation.max(1));
-    let copies = observations.first().map_or(0, Vec::len) / first;
-    let sized = observations.len() == layout.n()
-        && observations.iter().zip(&layout.agents).all(|(o, a)| o.len() == copies * a.observation);
-    match sized {
-        true => actions.check(layout, copies),
-        false => Err(Error::shape("act", format!("observations of {} agents", layout.n()), "other sizes")),
-    }
+pub fn check_act(layout: &Layout, now: &BatchStep, actions: &BatchActions) -> Result<()> {
+    now.check(layout, now.reset.len())?;
+    actions.check(layout, now.reset.len())
 }
 
 /// How long to train and how to measure.
@@ -86,7 +77,7 @@ impl Default for TrainConfig {
 }
 
 /// An evaluation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Environment steps of training so far.
     pub step: u64,
@@ -108,70 +99,179 @@ impl Evaluation {
     }
 }
 
-/// Trains and measures; `watch` sees each evaluation with the learner's metrics and may stop the run.
+/// A learner, its world, and how far they are. [`Trainer::advance`] is one step of all copies, so a session can stop
+/// and resume it; the files of a resumed run are those of one that was never interrupted.
 ///
 /// The generators are `("marl/act", 0)` for the learner, `("marl/env", b)` for copy b, and for evaluation k the
 /// streams of the seed derived from `("marl/evaluate", k)`, so measuring more or less often changes nothing else.
-///
-/// # Errors
-/// What the environment or the learner reports; [`Error::Shape`] when `evaluation` has another layout than `env`.
-pub fn train<L: Learner, E: Batch>(
-    learner: &mut L,
-    env: &mut E,
-    evaluation: &mut E,
+/// Metrics: `charts/episodic_return`, the sum over agents of an episode of training, with exploration;
+/// `charts/evaluation_return`, the same without; what the learner reports.
+#[derive(Debug)]
+pub struct Training<L, E> {
+    /// The learner.
+    pub learner: L,
+    env: E,
+    evaluation: E,
     config: TrainConfig,
-    seeds: &SeedStream,
-    mut watch: impl FnMut(&Evaluation, &[(&'static str, f64)]) -> ControlFlow<()>,
-) -> Result<Vec<Evaluation>> {
-    if env.layout() != evaluation.layout() {
-        return Err(Error::shape("train", env.layout().name, evaluation.layout().name));
-    }
-    let copies = env.copies();
-    let mut step = BatchStep::new(env.layout(), copies);
-    let mut actions = BatchActions::new(env.layout(), copies);
-    let mut rng = seeds.stream("marl/act", 0);
-    env.reset(seeds, &mut step)?;
-    let (mut before, mut live) = (step.observations.clone(), step.live.clone());
-    let (mut done, mut history) = (0, Vec::new());
-    for k in 1..=config.evaluations.max(1) {
-        let until = config.steps * k / config.evaluations.max(1);
-        while done < until {
-            learner.act(&step.observations, Mode::Explore, &mut rng, &mut actions)?;
-            copy_rows(&mut before, &step.observations);
-            copy_rows(&mut live, &step.live);
-            env.step(&actions, &mut step)?;
-            learner.learn(&before, &live, &step, &mut rng)?;
-            done += copies as u64;
+    seeds: SeedStream,
+    before: BatchStep,
+    now: BatchStep,
+    actions: BatchActions,
+    rng: StreamRng,
+    done: u64,
+    /// `[B]`: sum over agents so far of the running episodes.
+    sums: Vec<f64>,
+    history: Vec<Evaluation>,
+}
+
+impl<L: Learner, E: Batch> Training<L, E> {
+    /// Starts all copies.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `evaluation` has another layout than `env`.
+    pub fn new(
+        learner: L,
+        mut env: E,
+        evaluation: E,
+        config: TrainConfig,
+        seeds: &SeedStream,
+    ) -> Result<Self> {
+        if env.layout() != evaluation.layout() {
+            return Err(Error::shape("training", env.layout().name, evaluation.layout().name));
         }
-        let returns = evaluate(
+        let copies = env.copies();
+        let mut now = BatchStep::new(env.layout(), copies);
+        env.reset(seeds, &mut now)?;
+        Ok(Self {
+            before: now.clone(),
+            now,
+            actions: BatchActions::new(env.layout(), copies),
+            rng: seeds.stream("marl/act", 0),
+            seeds: *seeds,
+            done: 0,
+            sums: vec![0.0; copies],
+            history: Vec::new(),
             learner,
+            env,
             evaluation,
-            config.episodes,
-            &SeedStream::new(seeds.derive("marl/evaluate", k)),
-        )?;
-        history.push(Evaluation { step: done, returns });
-        if let Some(last) = history.last()
-            && watch(last, &learner.metrics()).is_break()
-        {
-            break;
-        }
+            config,
+        })
     }
-    Ok(history)
+
+    /// The evaluations so far.
+    pub fn history(&self) -> &[Evaluation] {
+        &self.history
+    }
+
+    /// Environment steps after which evaluation k = 1, 2, .. is due.
+    fn due(&self, k: u64) -> u64 {
+        self.config.steps * k / self.config.evaluations.max(1)
+    }
+
+    /// One step of all copies, and the evaluations that are due.
+    ///
+    /// # Errors
+    /// What the environment or the learner reports.
+    pub fn step_all(&mut self, metrics: &mut Metrics) -> Result<()> {
+        self.learner.act(&self.now, Mode::Explore, &mut self.rng, &mut self.actions)?;
+        std::mem::swap(&mut self.before, &mut self.now);
+        self.env.step(&self.actions, &mut self.now)?;
+        self.learner.learn(&self.before, &self.now, &mut self.rng)?;
+        self.done += self.sums.len() as u64;
+        for (b, sum) in self.sums.iter_mut().enumerate() {
+            *sum += self.now.rewards.iter().map(|r| r[b]).sum::<f64>();
+            if self.now.reset[b] {
+                metrics.record("charts/episodic_return", std::mem::take(sum));
+            }
+        }
+        while self.done >= self.due(self.history.len() as u64 + 1)
+            && (self.history.len() as u64) < self.config.evaluations.max(1)
+        {
+            let seeds = SeedStream::new(self.seeds.derive("marl/evaluate", self.history.len() as u64 + 1));
+            let returns = evaluate(&mut self.learner, &mut self.evaluation, self.config.episodes, &seeds)?;
+            self.history.push(Evaluation { step: self.done, returns });
+            let last = self.history.last().map_or(0.0, Evaluation::mean_sum);
+            metrics.record("charts/evaluation_return", last);
+            self.learner.metrics().into_iter().for_each(|(key, value)| metrics.record(key, value));
+        }
+        if self.done >= self.config.steps {
+            self.learner.finish();
+        }
+        Ok(())
+    }
+
+    /// Trains to the end without a session; `watch` sees each evaluation with the learner's metrics.
+    ///
+    /// # Errors
+    /// What the environment or the learner reports.
+    pub fn run(&mut self, mut watch: impl FnMut(&Evaluation, &[(&'static str, f64)])) -> Result<()> {
+        let mut metrics = Metrics::in_memory();
+        while self.done < self.config.steps {
+            let seen = self.history.len();
+            self.step_all(&mut metrics)?;
+            self.history[seen..].iter().for_each(|e| watch(e, &self.learner.metrics()));
+        }
+        Ok(())
+    }
 }
 
-fn copy_rows<T: Copy>(to: &mut [Vec<T>], from: &[Vec<T>]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| to.copy_from_slice(from));
+impl<L: Learner + Persist, E: Batch + Persist> Trainer for Training<L, E> {
+    type Error = Error;
+
+    fn step(&self) -> u64 {
+        self.done
+    }
+
+    fn total_steps(&self) -> u64 {
+        self.config.steps
+    }
+
+    fn advance(&mut self, metrics: &mut Metrics) -> Result<()> {
+        self.step_all(metrics)
+    }
 }
 
-/// Plays whole episodes without exploration: the first ones of each copy, until there are `episodes`.
+impl<L: Persist, E: Persist> Persist for Training<L, E> {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        self.learner.save(&format!("{prefix}/learner"), state)?;
+        self.env.save(&format!("{prefix}/env"), state)?;
+        self.now.save(&format!("{prefix}/now"), state)?;
+        state.put(format!("{prefix}/progress"), &(&self.rng, self.done, &self.sums, &self.history))
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        self.learner.load(&format!("{prefix}/learner"), state)?;
+        self.env.load(&format!("{prefix}/env"), state)?;
+        self.now.load(&format!("{prefix}/now"), state)?;
+        (self.rng, self.done, self.sums, self.history) = state.get(&format!("{prefix}/progress"))?;
+        Ok(())
+    }
+}
+
+/// Plays whole episodes without exploration: the first ones of each copy, until there are `episodes`. Returns are per
+/// episode and agent.
 ///
 /// # Errors
 /// What the environment or the learner reports.
-pub fn evaluate<L: Learner, E: Batch>(
+pub fn evaluate<L: Learner + ?Sized, E: Batch>(
     learner: &mut L,
     env: &mut E,
     episodes: usize,
     seeds: &SeedStream,
+) -> Result<Vec<Vec<f64>>> {
+    watch(learner, env, episodes, seeds, |_, _| {})
+}
+
+/// [`evaluate`] with an onlooker, who sees the copies after every step; a copy whose `reset` is set has begun anew.
+///
+/// # Errors
+/// What the environment or the learner reports.
+pub fn watch<L: Learner + ?Sized, E: Batch>(
+    learner: &mut L,
+    env: &mut E,
+    episodes: usize,
+    seeds: &SeedStream,
+    mut look: impl FnMut(&E, &BatchStep),
 ) -> Result<Vec<Vec<f64>>> {
     let (copies, n) = (env.copies(), env.layout().n());
     let mut step = BatchStep::new(env.layout(), copies);
@@ -184,8 +284,9 @@ pub fn evaluate<L: Learner, E: Batch>(
     let mut sums = vec![vec![0.0; n]; copies];
     let mut returns = Vec::with_capacity(episodes);
     while left.iter().any(|&k| k > 0) {
-        learner.act(&step.observations, Mode::Exploit, &mut rng, &mut actions)?;
+        learner.act(&step, Mode::Exploit, &mut rng, &mut actions)?;
         env.step(&actions, &mut step)?;
+        look(env, &step);
         for (b, sum) in sums.iter_mut().enumerate() {
             (0..n).for_each(|i| sum[i] += step.rewards[i][b]);
             if step.reset[b] {

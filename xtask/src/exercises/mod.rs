@@ -13,6 +13,7 @@ mod causal_policy;
 mod causal_world_model;
 mod federated;
 mod quantum;
+mod marl;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -47,6 +48,15 @@ pub fn table() -> &'static [Entry] {
         Entry::of::<quantum::Lake>(),
         Entry::of::<quantum::Noise>(),
         Entry::of::<world_model_planning::WorldModelPlanning>(),
+        Entry::of::<world_model_planning::WorldModelPlanning>(),
+        Entry::of::<marl::Games>(),
+        Entry::of::<marl::Cooperative>(),
+        Entry::of::<marl::Competitive>(),
+        Entry::of::<marl::Mixed>(),
+        Entry::of::<marl::Mpe>(),
+        Entry::of::<marl::Foraging>(),
+        Entry::of::<marl::Communication>(),
+        Entry::of::<marl::League>(),
     ];
     TABLE
 }

@@ -212,8 +212,15 @@ const GRID: usize = 200;
 const RESAMPLES: usize = 400;
 
 impl Series {
-    /// The mean and the 95 % bootstrap interval of the mean at every point that all seeds reach.
-    pub(crate) fn over_seeds(name: String, seeds: Vec<Curve>) -> Self {
+    /// The mean and the 95 % bootstrap interval of the mean at every point that all seeds reach; of lines that go back in x,
+    /// the first seed.
+    pub(crate) fn over_seeds(name: String, mut seeds: Vec<Curve>) -> Self {
+        // A path has no mean over seeds: the first one's stands for it.
+        if seeds.iter().any(|curve| !curve.x.is_sorted()) {
+            seeds.truncate(1);
+            let (x, y) = seeds.first().map(|c| (c.x.clone(), c.y.clone())).unwrap_or_default();
+            return Self { name, colour: 0, x, mean: y.clone(), lo: y.clone(), hi: y, seeds };
+        }
         let x = common_grid(&seeds);
         let mut rng = SeedStream::new(0).stream("band", 0);
         let (mut mean, mut lo, mut hi) = (Vec::new(), Vec::new(), Vec::new());

@@ -22,7 +22,7 @@ pub struct Figure {
 pub struct Line {
     /// Its name in the legend.
     pub name: String,
-    /// Ascending positions.
+    /// Ascending positions; a line that goes back is a path in the plane, and the first seed's is shown.
     pub x: Vec<f64>,
     /// Values, as many as positions.
     pub y: Vec<f64>,

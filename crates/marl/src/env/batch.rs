@@ -5,8 +5,9 @@
 //! observation is kept apart. Each copy draws from its own stream, so the copies of a batch do what they would do
 //! alone.
 
-use super::{Action, ActionSpace, AgentId, Layout, MultiAgentEnv, Outcome};
+use super::{Action, ActionSpace, AgentId, AgentSpec, Layout, MultiAgentEnv, Outcome};
 use crate::{Error, Result};
+use rl_core::experiment::{Persist, TrainState};
 use rl_core::{SeedStream, StreamRng};
 
 /// The joint actions of `B` copies.
@@ -95,6 +96,8 @@ pub struct BatchStep {
     pub truncated: Vec<Vec<bool>>,
     /// Per agent `[B]`: whether it acts in the next step.
     pub live: Vec<Vec<bool>>,
+    /// Per agent `[B, A]`: which discrete actions are available next; empty unless [`Layout::masked`].
+    pub masks: Vec<Vec<bool>>,
     /// `[B]`: the copy's episode ended in this step and a new one began.
     pub reset: Vec<bool>,
 }
@@ -104,7 +107,12 @@ impl BatchStep {
     pub fn new(layout: &Layout, copies: usize) -> Self {
         let n = layout.n();
         let rows = || layout.agents.iter().map(|a| vec![0.0; copies * a.observation]).collect::<Vec<_>>();
+        let mask = |a: &AgentSpec| match a.actions {
+            ActionSpace::Discrete(width) if layout.masked => vec![true; copies * width],
+            _ => Vec::new(),
+        };
         Self {
+            masks: layout.agents.iter().map(mask).collect(),
             observations: rows(),
             final_observations: rows(),
             rewards: vec![vec![0.0; copies]; n],
@@ -118,6 +126,7 @@ impl BatchStep {
     pub(crate) fn check(&self, layout: &Layout, copies: usize) -> Result<()> {
         let sized = self.reset.len() == copies
             && self.observations.len() == layout.n()
+            && self.masks.len() == layout.n()
             && self.observations.iter().zip(&layout.agents).all(|(o, a)| o.len() == copies * a.observation);
         match sized {
             true => Ok(()),
@@ -125,6 +134,25 @@ impl BatchStep {
                 Err(Error::shape("batch step", format!("buffers for {copies} copies"), self.reset.len()))
             }
         }
+    }
+}
+
+impl Persist for BatchStep {
+    /// What the next step is made from: observations, masks, who lives, where an episode has just begun.
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        for (i, row) in self.observations.iter().enumerate() {
+            state.put_array(format!("{prefix}/observations{i}"), &[row.len()], row);
+        }
+        state.put(format!("{prefix}/flags"), &(&self.masks, &self.live, &self.reset))
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        for (i, row) in self.observations.iter_mut().enumerate() {
+            let width = row.len();
+            row.copy_from_slice(state.array(&format!("{prefix}/observations{i}"), &[width])?);
+        }
+        (self.masks, self.live, self.reset) = state.get(&format!("{prefix}/flags"))?;
+        Ok(())
     }
 }
 
@@ -175,6 +203,18 @@ impl<E: MultiAgentEnv + Clone> Copies<E> {
             env.observe(AgentId(i), &mut rows[copy * d..(copy + 1) * d]);
         }
     }
+
+    /// What a copy's agents act on next.
+    fn present(env: &E, copy: usize, step: &mut BatchStep) {
+        Self::look(env, copy, &mut step.observations);
+        step.live.iter_mut().zip(env.live()).for_each(|(row, &live)| row[copy] = live);
+        for (i, (mask, spec)) in step.masks.iter_mut().zip(&env.layout().agents).enumerate() {
+            let width = spec.actions.width();
+            if let Some(mask) = mask.get_mut(copy * width..(copy + 1) * width) {
+                env.mask(AgentId(i), mask);
+            }
+        }
+    }
 }
 
 impl<E: MultiAgentEnv + Clone> Batch for Copies<E> {
@@ -191,8 +231,7 @@ impl<E: MultiAgentEnv + Clone> Batch for Copies<E> {
         self.rngs = (0..self.envs.len()).map(|b| seeds.stream("marl/env", b as u64)).collect();
         for (b, (env, rng)) in self.envs.iter_mut().zip(&mut self.rngs).enumerate() {
             env.reset(rng);
-            Self::look(env, b, &mut step.observations);
-            step.live.iter_mut().zip(env.live()).for_each(|(row, &live)| row[b] = live);
+            Self::present(env, b, step);
         }
         step.reset.fill(false);
         Ok(())
@@ -227,9 +266,24 @@ impl<E: MultiAgentEnv + Clone> Batch for Copies<E> {
                 Self::look(env, b, &mut step.final_observations);
                 env.reset(rng);
             }
-            Self::look(env, b, &mut step.observations);
-            step.live.iter_mut().zip(env.live()).for_each(|(row, &live)| row[b] = live);
+            Self::present(env, b, step);
         }
+        Ok(())
+    }
+}
+
+impl<E: Persist> Persist for Copies<E> {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        self.envs.iter().enumerate().try_for_each(|(b, env)| env.save(&format!("{prefix}/{b}"), state))?;
+        state.put(format!("{prefix}/rngs"), &self.rngs)
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        self.envs
+            .iter_mut()
+            .enumerate()
+            .try_for_each(|(b, env)| env.load(&format!("{prefix}/{b}"), state))?;
+        self.rngs = state.get(&format!("{prefix}/rngs"))?;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@
 use super::{Action, ActionSpace, AgentId, AgentSpec, Layout, MultiAgentEnv, Outcome};
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
+use rl_core::experiment::{Persist, TrainState};
 use serde::{Deserialize, Serialize};
 
 const LOAD: usize = 5;
@@ -46,6 +47,8 @@ pub struct Config {
     pub max_episode_steps: usize,
     /// Report the time limit as termination, as the Python package does, instead of truncation.
     pub limit_terminates: bool,
+    /// Learners have to leave out impossible actions; the Python package lets everything be tried.
+    pub masked: bool,
 }
 
 impl Default for Config {
@@ -64,6 +67,7 @@ impl Default for Config {
             grid_observation: false,
             max_episode_steps: 50,
             limit_terminates: false,
+            masked: false,
         }
     }
 }
@@ -167,7 +171,7 @@ impl Foraging {
         };
         let layout = Layout::new("foraging", &["player"], (0..config.players).map(agent).collect());
         Ok(Self {
-            layout,
+            layout: Layout { masked: config.masked, ..layout },
             players: vec![Player::default(); config.players],
             field: vec![0; config.rows * config.cols],
             remaining: 0,
@@ -475,6 +479,21 @@ impl MultiAgentEnv for Foraging {
 
     fn mask(&self, agent: AgentId, into: &mut [bool]) {
         into.iter_mut().enumerate().for_each(|(a, m)| *m = self.possible(agent, a));
+    }
+}
+
+impl Persist for Foraging {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        state.put(
+            format!("{prefix}/state"),
+            &(&self.players, &self.field, &self.remaining, &self.food_spawned, &self.live, &self.t),
+        )
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        (self.players, self.field, self.remaining, self.food_spawned, self.live, self.t) =
+            state.get(&format!("{prefix}/state"))?;
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 use super::{Action, ActionSpace, AgentId, AgentSpec, Layout, MultiAgentEnv, Outcome};
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
+use rl_core::experiment::{Persist, TrainState};
 use serde::{Deserialize, Serialize};
 
 /// A finite stochastic game.
@@ -211,6 +212,17 @@ impl MultiAgentEnv for Matrix {
 
     fn state(&self, into: &mut [f32]) {
         self.write(into);
+    }
+}
+
+impl Persist for Matrix {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        state.put(format!("{prefix}/state"), &(&self.state, &self.live, &self.t))
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        (self.state, self.live, self.t) = state.get(&format!("{prefix}/state"))?;
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod aec;
 mod batch;
+mod censored;
 pub mod foraging;
 pub mod matrix;
 mod parallel;
@@ -21,6 +22,7 @@ pub mod turn_based;
 
 pub use aec::{Aec, Last, SimultaneousAec};
 pub use batch::{Batch, BatchActions, BatchStep, Copies};
+pub use censored::Censored;
 pub use parallel::Parallel;
 
 use crate::{Error, Result};
@@ -102,13 +104,15 @@ pub struct Layout {
     pub groups: Vec<String>,
     /// Length of the global state.
     pub state: usize,
+    /// Whether some discrete actions are at times unavailable, so that masks must be looked at.
+    pub masked: bool,
 }
 
 impl Layout {
     /// Builds a layout whose global state is the concatenation of all observations.
     pub fn new(name: &'static str, groups: &[&str], agents: Vec<AgentSpec>) -> Self {
         let state = agents.iter().map(|a| a.observation).sum();
-        Self { name, agents, groups: groups.iter().map(ToString::to_string).collect(), state }
+        Self { name, agents, groups: groups.iter().map(ToString::to_string).collect(), state, masked: false }
     }
 
     /// Number of possible agents.

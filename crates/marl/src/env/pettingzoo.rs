@@ -61,7 +61,7 @@ impl PettingZoo {
             observations: agents.iter().map(|a| vec![0.0; a.observation]).collect(),
             masks: agents.iter().map(|a| vec![true; a.actions.width()]).collect(),
             live: vec![false; agents.len()],
-            layout: Layout::new("pettingzoo", &["agent"], agents),
+            layout: Layout { masked: true, ..Layout::new("pettingzoo", &["agent"], agents) },
             request: Vec::new(),
             failed: None,
         })

@@ -22,6 +22,7 @@ use super::{Action, ActionSpace, AgentId, AgentSpec, Layout, MultiAgentEnv, Outc
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
+use rl_core::experiment::{Persist, TrainState};
 use serde::{Deserialize, Serialize};
 
 const PROCESS_NOISE: f64 = 0.02;
@@ -252,6 +253,17 @@ impl MultiAgentEnv for PointArena {
         let relative = others.flat_map(|(_, s)| [s[0] - own[0], s[1] - own[1]]);
         let all = own.iter().copied().chain(relative.filter(|_| self.config.relative));
         into.iter_mut().zip(all).for_each(|(out, x)| *out = x as f32);
+    }
+}
+
+impl Persist for PointArena {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        state.put(format!("{prefix}/state"), &(&self.states, &self.observed, &self.live, &self.t))
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        (self.states, self.observed, self.live, self.t) = state.get(&format!("{prefix}/state"))?;
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Action, ActionSpace, Aec, AgentId, AgentSpec, Last, Layout, MultiAge
 use crate::games::extensive::{GameTree, Node};
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
+use rl_core::experiment::{Persist, TrainState};
 use rl_core::{SeedStream, StreamRng};
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ impl TurnBased {
             actions: ActionSpace::Discrete(tree.actions() + 1),
         };
         let layout = Layout::new(name, &["player_0", "player_1"], (0..2).map(agent).collect());
-        Self { tree, layout, node: 0, live: vec![false; 2] }
+        Self { tree, layout: Layout { masked: true, ..layout }, node: 0, live: vec![false; 2] }
     }
 
     /// Chance moves until a player must or the game is over.
@@ -135,6 +136,17 @@ impl MultiAgentEnv for TurnBased {
         into.iter_mut()
             .enumerate()
             .for_each(|(a, m)| *m = if turn { self.child(a).is_some() } else { a == noop });
+    }
+}
+
+impl Persist for TurnBased {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        state.put(format!("{prefix}/state"), &(&self.node, &self.live))
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        (self.node, self.live) = state.get(&format!("{prefix}/state"))?;
+        Ok(())
     }
 }
 

@@ -1,13 +1,13 @@
 //! The policies: acting, target actions, and the actor loss.
 
-use super::critic::Critics;
-use super::{Config, Head, Relaxation, head};
-use crate::env::{BatchActions, Layout};
+use super::critic::{Critics, Judged};
+use super::{Config, Exploration, Head, Relaxation, head};
+use crate::Result;
+use crate::env::{BatchActions, BatchStep, Layout};
 use crate::gumbel;
 use crate::joint_replay::{Columns, JointBatch};
 use crate::sharing::Set;
 use crate::trainer::Mode;
-use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -34,7 +34,6 @@ pub(super) struct Actors {
     /// Observation length and action width of each agent.
     sizes: Vec<(usize, usize)>,
     workspace: Workspace<f32>,
-    input: Vec<f32>,
 }
 
 impl Actors {
@@ -49,39 +48,31 @@ impl Actors {
         };
         Ok(Self {
             actors: config.actors.sets(layout).into_iter().enumerate().map(make).collect::<Result<_>>()?,
-            heads: layout.agents.iter().map(|a| head(a.actions, config.relaxation)).collect(),
+            heads: layout.agents.iter().map(|a| head(a.actions, config)).collect(),
             sizes: layout.agents.iter().map(|a| (a.observation, a.actions.width())).collect(),
             workspace: Workspace::default(),
-            input: Vec::new(),
         })
     }
 
     /// Action vectors per agent, `[B, A]`.
     pub(super) fn act(
         &mut self,
-        observations: &[Vec<f32>],
+        now: &BatchStep,
         mode: Mode,
         noise: f64,
         rng: &mut StreamRng,
         chosen: &mut [Vec<f32>],
     ) -> Result<()> {
-        if observations.len() != self.sizes.len() {
-            return Err(Error::shape(
-                "maddpg act",
-                format!("{} agents", self.sizes.len()),
-                observations.len(),
-            ));
-        }
+        let copies = now.reset.len();
         for actor in &self.actors {
-            for (k, &i) in actor.set.members.iter().enumerate() {
-                let (width, action) = self.sizes[i];
-                self.input.clear();
-                actor.set.write(k, &observations[i], width, width, &mut self.input);
-                let rows = observations[i].len() / width;
-                let out = infer(&actor.online, rows, &self.input, &mut self.workspace)?;
+            let rows = actor.set.stack(|i| (&now.observations[i], self.sizes[i].0, self.sizes[i].0));
+            let out = actor.online.predict(&rows, &mut self.workspace)?;
+            for (&i, out) in actor.set.members.iter().zip(out.chunks(copies * actor.set.action)) {
+                let action = self.sizes[i].1;
                 chosen[i].clear();
                 out.chunks(actor.set.action).for_each(|row| chosen[i].extend_from_slice(&row[..action]));
-                squash(self.heads[i], mode, noise, f64::INFINITY, action, rng, &mut chosen[i]);
+                gumbel::hide(&mut chosen[i], &now.masks[i]);
+                self.heads[i].squash(mode, noise, f64::INFINITY, action, rng, &mut chosen[i]);
             }
         }
         Ok(())
@@ -91,7 +82,7 @@ impl Actors {
     pub(super) fn execute(&self, chosen: &[Vec<f32>], actions: &mut BatchActions) {
         for (i, vectors) in chosen.iter().enumerate() {
             match self.heads[i] {
-                Head::Gumbel(_) => {
+                Head::Gumbel(..) => {
                     let rows = vectors.chunks(self.sizes[i].1).map(|row| gumbel::argmax(row) as u32);
                     actions.discrete[i].iter_mut().zip(rows).for_each(|(a, best)| *a = best);
                 }
@@ -108,22 +99,28 @@ impl Actors {
         config: &Config,
         rng: &mut StreamRng,
     ) -> Result<()> {
-        let joint = columns.joint();
+        let (joint, rows) = (columns.joint(), batch.rows);
         for actor in &self.actors {
-            for (k, &i) in actor.set.members.iter().enumerate() {
-                let (width, action) = self.sizes[i];
-                self.input.clear();
-                actor.set.write(k, &batch.next[columns.observation[i]..], width, joint, &mut self.input);
-                let out = infer(&actor.target, batch.rows, &self.input, &mut self.workspace)?;
-                let mut vectors: Vec<f32> = Vec::with_capacity(batch.rows * action);
+            let input = actor.set.stack(|i| (&batch.next[columns.observation[i]..], self.sizes[i].0, joint));
+            let out = actor.target.predict(&input, &mut self.workspace)?;
+            for (&i, out) in actor.set.members.iter().zip(out.chunks(rows * actor.set.action)) {
+                let action = self.sizes[i].1;
+                let mut vectors: Vec<f32> = Vec::with_capacity(rows * action);
                 out.chunks(actor.set.action).for_each(|row| vectors.extend_from_slice(&row[..action]));
+                if !batch.next_masks.is_empty() {
+                    let masks = batch.next_masks.chunks(columns.actions).map(|m| &m[columns.action[i]..]);
+                    for (row, mask) in vectors.chunks_mut(action).zip(masks) {
+                        let hidden = row.iter_mut().zip(mask).filter(|(_, m)| **m == 0.0);
+                        hidden.for_each(|(x, _)| *x = gumbel::UNAVAILABLE);
+                    }
+                }
                 let mode = match self.heads[i] {
-                    Head::Gumbel(Relaxation::StraightThrough) => Mode::Exploit,
+                    Head::Gumbel(Relaxation::StraightThrough, _) => Mode::Exploit,
                     Head::Box { .. } if config.target_noise == 0.0 => Mode::Exploit,
                     _ => Mode::Explore,
                 };
                 let bound = config.target_noise_clip;
-                squash(self.heads[i], mode, config.target_noise, bound, action, rng, &mut vectors);
+                self.heads[i].squash(mode, config.target_noise, bound, action, rng, &mut vectors);
                 let start = columns.observations + columns.action[i];
                 for (row, vector) in batch.next.chunks_mut(joint).zip(vectors.chunks(action)) {
                     row[start..start + action].copy_from_slice(vector);
@@ -142,36 +139,34 @@ impl Actors {
         config: &Config,
         rng: &mut StreamRng,
     ) -> Result<f64> {
-        let joint = Tensor::from_slice(&batch.joint, (batch.rows, columns.joint()), &Device::Cpu)?;
+        let (rows, width) = (batch.rows, columns.joint());
+        let judged = Judged::new(columns, batch, critics)?;
         let mut total = 0.0;
         for actor in &mut self.actors {
-            let mut losses = Vec::with_capacity(actor.set.members.len());
+            let input = actor.set.stack(|i| (&batch.joint[columns.observation[i]..], self.sizes[i].0, width));
+            let members = actor.set.members.len();
+            let input = Tensor::from_vec(input, (members * rows, actor.set.input()), &Device::Cpu)?;
+            let out = actor.online.forward(&input)?; // [members · B, A]
+            let mut losses = Vec::with_capacity(members);
             for (k, &i) in actor.set.members.iter().enumerate() {
-                let (width, action) = self.sizes[i];
-                self.input.clear();
-                actor.set.write(
-                    k,
-                    &batch.joint[columns.observation[i]..],
-                    width,
-                    columns.joint(),
-                    &mut self.input,
-                );
-                let input = Tensor::from_slice(&self.input, (batch.rows, actor.set.input()), &Device::Cpu)?;
-                let logits = actor.online.forward(&input)?.narrow(1, 0, action)?; // [B, A]
-                let vectors = relax(self.heads[i], &logits, rng)?;
-                let q = critics.judge(columns, i, &joint, &vectors, batch)?; // [B]
-                let acted = Tensor::from_slice(&batch.acted[i], batch.rows, &Device::Cpu)?;
+                let logits = out.narrow(0, k * rows, rows)?.narrow(1, 0, self.sizes[i].1)?; // [B, A]
+                let (vectors, size) = self.heads[i].relax(&logits, columns.masks(batch, i)?, rng)?;
+                let q = critics.judge(&judged, i, &vectors)?; // [B]
+                let acted = Tensor::from_slice(&batch.acted[i], rows, &Device::Cpu)?;
                 let count = f64::from(batch.acted[i].iter().sum::<f32>()).max(1.0);
                 let gain = ((q * acted)?.sum_all()? / count)?;
-                let penalty = (logits.sqr()?.mean_all()? * config.logit_penalty)?;
-                losses.push((penalty - gain)?);
+                losses.push(((size * config.logit_penalty)? - gain)?);
             }
-            let loss = (Tensor::stack(&losses, 0)?.sum_all()? / losses.len() as f64)?;
+            let loss = (Tensor::stack(&losses, 0)?.sum_all()? / members as f64)?;
             let (value, grads) = backward(&loss)?;
             actor.optimizer.step(&grads)?;
-            total += value * losses.len() as f64;
+            total += value * members as f64;
         }
         Ok(total / self.sizes.len() as f64)
+    }
+
+    pub(super) fn set_rate(&mut self, rate: f64) {
+        self.actors.iter_mut().for_each(|a| a.optimizer.set_learning_rate(rate));
     }
 
     /// Moves the target policies.
@@ -203,68 +198,76 @@ impl Persist for Actors {
     }
 }
 
-/// Runs a network on rows without a graph.
-pub(super) fn infer(
-    mlp: &Mlp,
-    rows: usize,
-    input: &[f32],
-    workspace: &mut Workspace<f32>,
-) -> Result<Vec<f32>> {
-    Ok(mlp.params().with::<f32, _>(|p| Ok(mlp.infer(p, rows, input, mlp.inputs(), workspace).to_vec()))?)
-}
-
-/// Turns network outputs `[B, A]` into action vectors in place; noise of continuous actions is clipped at ±`bound`.
-fn squash(
-    head: Head,
-    mode: Mode,
-    noise: f64,
-    bound: f64,
-    width: usize,
-    rng: &mut StreamRng,
-    rows: &mut [f32],
-) {
-    match head {
-        Head::Gumbel(relaxation) => {
-            if mode == Mode::Explore {
-                let gumbel = gumbel::noise(rows.len(), rng);
-                rows.iter_mut().zip(gumbel).for_each(|(x, g)| *x += g);
-            }
-            for row in rows.chunks_mut(width) {
-                match (relaxation, mode) {
-                    (Relaxation::Soft, Mode::Explore) => gumbel::softmax_row(row),
-                    _ => _ = gumbel::one_hot_row(row),
+impl Head {
+    /// Turns network outputs `[B, A]` into action vectors in place; noise of continuous actions is clipped at ±`bound`.
+    fn squash(self, mode: Mode, noise: f64, bound: f64, width: usize, rng: &mut StreamRng, rows: &mut [f32]) {
+        match self {
+            Self::Gumbel(relaxation, exploration) => {
+                if mode == Mode::Explore && exploration == Exploration::Gumbel {
+                    let gumbel = gumbel::noise(rows.len(), rng);
+                    rows.iter_mut().zip(gumbel).for_each(|(x, g)| *x += g);
+                }
+                for row in rows.chunks_mut(width) {
+                    let soft = relaxation == Relaxation::Soft && mode == Mode::Explore;
+                    if exploration == Exploration::EpsilonGreedy
+                        && mode == Mode::Explore
+                        && rng.random::<f64>() < noise
+                    {
+                        // A random action among those that are available.
+                        row.iter_mut().for_each(|x| {
+                            *x = if *x > gumbel::UNAVAILABLE { rng.random() } else { gumbel::UNAVAILABLE }
+                        });
+                    }
+                    match soft {
+                        true => gumbel::softmax_row(row),
+                        false => _ = gumbel::one_hot_row(row),
+                    }
                 }
             }
-        }
-        Head::Box { low, high } => {
-            let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
-            for x in rows {
-                let mut a = x.tanh();
-                if mode == Mode::Explore {
-                    let draw = noise * rng.sample::<f64, _>(StandardNormal);
-                    a = (a + draw.clamp(-bound, bound) as f32).clamp(-1.0, 1.0);
+            Self::Box { low, high } => {
+                let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
+                for x in rows {
+                    let mut a = x.tanh();
+                    if mode == Mode::Explore {
+                        let draw = noise * rng.sample::<f64, _>(StandardNormal);
+                        a = (a + draw.clamp(-bound, bound) as f32).clamp(-1.0, 1.0);
+                    }
+                    *x = middle + half * a;
                 }
-                *x = middle + half * a;
             }
         }
     }
-}
 
-/// The same for the actor loss, with gradients.
-fn relax(head: Head, logits: &Tensor, rng: &mut StreamRng) -> Result<Tensor> {
-    match head {
-        Head::Gumbel(relaxation) => {
-            let noise =
-                Tensor::from_vec(gumbel::noise(logits.elem_count(), rng), logits.shape(), &Device::Cpu)?;
-            let soft = gumbel::soft(logits, &noise, 1.0)?;
-            match relaxation {
-                Relaxation::Soft => Ok(soft),
-                Relaxation::StraightThrough => gumbel::straight_through(&soft),
+    /// The same for the actor loss, with gradients; and the mean square of the available logits. `masks` is `[B, A]`.
+    fn relax(self, logits: &Tensor, masks: Option<Tensor>, rng: &mut StreamRng) -> Result<(Tensor, Tensor)> {
+        let size = match &masks {
+            Some(masks) => (logits * masks)?.sqr()?.mean_all()?,
+            None => logits.sqr()?.mean_all()?,
+        };
+        let vectors = match self {
+            Self::Gumbel(relaxation, exploration) => {
+                let logits = match &masks {
+                    Some(masks) => {
+                        (logits + masks.affine(-1.0, 1.0)?.affine(f64::from(gumbel::UNAVAILABLE), 0.0)?)?
+                    }
+                    None => logits.clone(),
+                };
+                let noise = match exploration {
+                    Exploration::Gumbel => gumbel::noise(logits.elem_count(), rng),
+                    Exploration::EpsilonGreedy => vec![0.0; logits.elem_count()],
+                };
+                let noise = Tensor::from_vec(noise, logits.shape(), &Device::Cpu)?;
+                let soft = gumbel::soft(&logits, &noise, 1.0)?;
+                match relaxation {
+                    Relaxation::Soft => soft,
+                    Relaxation::StraightThrough => gumbel::straight_through(&soft)?,
+                }
             }
-        }
-        Head::Box { low, high } => {
-            let (middle, half) = (f64::from(low + high) / 2.0, f64::from(high - low) / 2.0);
-            Ok(logits.tanh()?.affine(half, middle)?)
-        }
+            Self::Box { low, high } => {
+                let (middle, half) = (f64::from(low + high) / 2.0, f64::from(high - low) / 2.0);
+                logits.tanh()?.affine(half, middle)?
+            }
+        };
+        Ok((vectors, size))
     }
 }

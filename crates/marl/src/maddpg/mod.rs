@@ -17,15 +17,17 @@
 //! critic weights. Time limits bootstrap (as in the original, where the 25-step limit is no end).
 
 mod actor;
+mod attention;
 mod critic;
 
 use crate::env::{ActionSpace, BatchActions, BatchStep, Layout};
-use crate::joint_replay::{Columns, JointBatch, JointReplay};
+use crate::joint_replay::{Clock, Columns, JointBatch, JointReplay};
 use crate::sharing::Sharing;
 use crate::trainer::{Learner, Mode, check_act};
 use crate::{Error, Result};
 use actor::Actors;
 use critic::Critics;
+pub(crate) use critic::targets;
 use rl_core::experiment::{Persist, TrainState};
 use rl_core::schedule::Schedule;
 use rl_core::{SeedStream, StreamRng};
@@ -42,6 +44,33 @@ pub enum Relaxation {
     StraightThrough,
 }
 
+/// How discrete policies explore, and with it what a discrete policy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exploration {
+    /// Stochastic: actions are sampled by the Gumbel-softmax, in the actor loss as well.
+    #[default]
+    Gumbel,
+    /// Deterministic: the largest logit, or with probability [`Config::noise`] any action; no noise in the actor loss.
+    EpsilonGreedy,
+}
+
+/// What a central critic is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum CriticKind {
+    /// A perceptron of all observations and actions.
+    #[default]
+    Joint,
+    /// The own observation and action, and what they attend to.
+    Attention {
+        /// Length of queries, keys and values over all heads.
+        width: usize,
+        /// Heads.
+        heads: usize,
+    },
+}
+
 /// Settings; the defaults are the original code's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,6 +81,8 @@ pub struct Config {
     pub actor_rate: f64,
     /// Adam's step size of the critics (0.01).
     pub critic_rate: f64,
+    /// Factor of both step sizes, by environment steps (1; falling to 0 it keeps a language that was found).
+    pub decay: Schedule,
     /// Largest gradient norm of each network (0.5).
     pub clip: f64,
     /// Discount γ (0.95).
@@ -70,9 +101,13 @@ pub struct Config {
     pub logit_penalty: f64,
     /// Discrete policies.
     pub relaxation: Relaxation,
+    /// Exploration of discrete policies.
+    pub exploration: Exploration,
     /// Standard deviation of the exploration noise of continuous policies, by environment steps, relative to half the
-    /// action range.
+    /// action range; for ε-greedy ones, ε.
     pub noise: Schedule,
+    /// Central critics.
+    pub critic: CriticKind,
     /// Parameters of the actors.
     pub actors: Sharing,
     /// Parameters of the critics.
@@ -95,6 +130,7 @@ impl Default for Config {
             hidden: vec![64, 64],
             actor_rate: 1e-2,
             critic_rate: 1e-2,
+            decay: Schedule::Constant(1.0),
             clip: 0.5,
             gamma: 0.95,
             tau: 0.01,
@@ -104,6 +140,8 @@ impl Default for Config {
             update_every: 100,
             logit_penalty: 1e-3,
             relaxation: Relaxation::default(),
+            exploration: Exploration::default(),
+            critic: CriticKind::default(),
             noise: Schedule::Linear { start: 0.3, end: 0.05, steps: 500_000 },
             actors: Sharing::None,
             critics: Sharing::None,
@@ -149,13 +187,13 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Head {
     /// Logits of a discrete action; the vector is one-hot or relaxed.
-    Gumbel(Relaxation),
+    Gumbel(Relaxation, Exploration),
     /// tanh, scaled to the range.
     Box { low: f32, high: f32 },
 }
 
 /// Losses of the last update, means over agents.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Losses {
     critic: f64,
     actor: f64,
@@ -175,7 +213,7 @@ pub struct Maddpg {
     /// Per agent `[B, A]`: the action vectors of the last `act`.
     chosen: Vec<Vec<f32>>,
     steps: u64,
-    until_update: usize,
+    clock: Clock,
     updates: u64,
     losses: Losses,
 }
@@ -198,7 +236,7 @@ impl Maddpg {
             batch: JointBatch::default(),
             chosen: vec![Vec::new(); layout.n()],
             steps: 0,
-            until_update: config.warm_up,
+            clock: Clock::new(config.warm_up),
             updates: 0,
             losses: Losses::default(),
             layout: layout.clone(),
@@ -212,8 +250,34 @@ impl Maddpg {
         self.updates
     }
 
+    /// Attention weights `[B][heads][N]` of an agent's critic on what the agents see now and would do: whom it looks at.
+    /// `None` without an attention critic.
+    ///
+    /// # Errors
+    /// If the sizes are not those the learner was made for, or there is no such agent.
+    pub fn attention(&mut self, agent: usize, now: &BatchStep) -> Result<Option<Vec<f32>>> {
+        now.check(&self.layout, now.reset.len())?;
+        if agent >= self.layout.n() {
+            return Err(Error::shape("attention", format!("an agent below {}", self.layout.n()), agent));
+        }
+        let mut rng = SeedStream::new(0).stream("maddpg/attention", 0);
+        self.actors.act(now, Mode::Exploit, 0.0, &mut rng, &mut self.chosen)?;
+        let copies = now.reset.len();
+        let mut batch = JointBatch { rows: copies, ..JointBatch::default() };
+        for b in 0..copies {
+            for rows in now.observations.iter().chain(&self.chosen) {
+                let d = rows.len() / copies.max(1);
+                batch.joint.extend_from_slice(&rows[b * d..(b + 1) * d]);
+            }
+        }
+        self.critics.attention(&self.columns, &batch, agent)
+    }
+
     fn update(&mut self, rng: &mut StreamRng) -> Result<()> {
         self.replay.sample(self.config.batch, rng, &mut self.batch)?;
+        let decay = self.config.decay.at(self.steps);
+        self.actors.set_rate(self.config.actor_rate * decay);
+        self.critics.set_rate(self.config.critic_rate * decay);
         self.actors.act_next(&self.columns, &mut self.batch, &self.config, rng)?;
         (self.losses.critic, self.losses.q) =
             self.critics.update(&self.columns, &self.batch, &self.config)?;
@@ -231,37 +295,29 @@ impl Maddpg {
 impl Learner for Maddpg {
     fn act(
         &mut self,
-        observations: &[Vec<f32>],
+        now: &BatchStep,
         mode: Mode,
         rng: &mut StreamRng,
         actions: &mut BatchActions,
     ) -> Result<()> {
-        check_act(&self.layout, observations, actions)?;
+        check_act(&self.layout, now, actions)?;
         let noise = self.config.noise.at(self.steps);
-        self.actors.act(observations, mode, noise, rng, &mut self.chosen)?;
+        self.actors.act(now, mode, noise, rng, &mut self.chosen)?;
         self.actors.execute(&self.chosen, actions);
         Ok(())
     }
 
-    fn learn(
-        &mut self,
-        before: &[Vec<f32>],
-        live: &[Vec<bool>],
-        step: &BatchStep,
-        rng: &mut StreamRng,
-    ) -> Result<()> {
-        self.replay.push(before, &self.chosen, live, step)?;
-        let copies = step.reset.len();
-        self.steps += copies as u64;
-        // Counted in environment steps, whatever the number of copies.
-        let mut passed = copies;
-        while passed >= self.until_update {
-            passed -= self.until_update;
-            self.until_update = self.config.update_every;
+    fn learn(&mut self, before: &BatchStep, after: &BatchStep, rng: &mut StreamRng) -> Result<()> {
+        self.replay.push(before, &self.chosen, after)?;
+        self.steps += after.reset.len() as u64;
+        for _ in 0..self.clock.pass(after.reset.len(), self.config.update_every) {
             self.update(rng)?;
         }
-        self.until_update -= passed;
         Ok(())
+    }
+
+    fn finish(&mut self) {
+        self.replay.clear();
     }
 
     fn metrics(&self) -> Vec<(&'static str, f64)> {
@@ -275,24 +331,25 @@ impl Learner for Maddpg {
 }
 
 impl Persist for Maddpg {
-    /// Networks, optimisers and counters; the replay is not saved, a resumed run fills it anew.
     fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
         self.actors.save(&format!("{prefix}/actors"), state)?;
         self.critics.save(&format!("{prefix}/critics"), state)?;
-        state.put(format!("{prefix}/counters"), &(self.steps, self.until_update, self.updates))
+        self.replay.save(&format!("{prefix}/replay"), state)?;
+        state.put(format!("{prefix}/counters"), &(self.steps, &self.clock, self.updates, self.losses))
     }
 
     fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
         self.actors.load(&format!("{prefix}/actors"), state)?;
         self.critics.load(&format!("{prefix}/critics"), state)?;
-        (self.steps, self.until_update, self.updates) = state.get(&format!("{prefix}/counters"))?;
+        self.replay.load(&format!("{prefix}/replay"), state)?;
+        (self.steps, self.clock, self.updates, self.losses) = state.get(&format!("{prefix}/counters"))?;
         Ok(())
     }
 }
 
-fn head(space: ActionSpace, relaxation: Relaxation) -> Head {
+fn head(space: ActionSpace, config: &Config) -> Head {
     match space {
-        ActionSpace::Discrete(_) => Head::Gumbel(relaxation),
+        ActionSpace::Discrete(_) => Head::Gumbel(config.relaxation, config.exploration),
         ActionSpace::Continuous { low, high, .. } => Head::Box { low, high },
     }
 }

@@ -1,8 +1,7 @@
 use super::*;
 use crate::env::particle::{Config as World, Particle, ParticleBatch, Scenario};
 use crate::env::{Batch, Copies, MultiAgentEnv, point_arena};
-use crate::trainer::{TrainConfig, evaluate, train};
-use std::ops::ControlFlow;
+use crate::trainer::{TrainConfig, Training, evaluate};
 
 fn small() -> Config {
     Config { hidden: vec![16], batch: 32, capacity: 1000, warm_up: 50, update_every: 25, ..Config::default() }
@@ -10,12 +9,13 @@ fn small() -> Config {
 
 fn run<E: Batch + Clone>(env: E, config: Config, steps: u64) -> (Maddpg, Vec<Vec<f32>>, Vec<f64>) {
     let seeds = SeedStream::new(3);
-    let mut learner = Maddpg::new(env.layout(), config, &seeds).unwrap();
+    let learner = Maddpg::new(env.layout(), config, &seeds).unwrap();
     let before = [learner.actors.weights(), learner.critics.weights()].concat();
-    let (mut env, mut test) = (env.clone(), env);
     let config = TrainConfig { steps, evaluations: 1, episodes: 5 };
-    let history =
-        train(&mut learner, &mut env, &mut test, config, &seeds, |_, _| ControlFlow::Continue(())).unwrap();
+    let mut training = Training::new(learner, env.clone(), env, config, &seeds).unwrap();
+    training.run(|_, _| {}).unwrap();
+    let history = training.history().to_vec();
+    let learner = training.learner;
     let sums = history[0].returns.iter().map(|r| r.iter().sum()).collect();
     (learner, before, sums)
 }
@@ -32,6 +32,9 @@ fn every_option_runs_changes_every_network_and_repeats_bit_for_bit() {
         Config { relaxation: Relaxation::Soft, ..small() },
         Config { actors: Sharing::All, critics: Sharing::All, ..small() },
         Config { twin: true, policy_delay: 2, ..small() },
+        Config { exploration: Exploration::EpsilonGreedy, noise: Schedule::Constant(0.2), ..small() },
+        Config { critic: CriticKind::Attention { width: 8, heads: 2 }, ..small() },
+        Config { critic: CriticKind::Attention { width: 8, heads: 1 }, critics: Sharing::All, ..small() },
     ];
     for env in [spread, speaker, tag] {
         for config in options.clone() {
@@ -73,12 +76,12 @@ fn updates_are_counted_in_environment_steps() {
 #[test]
 fn saved_networks_act_alike() {
     let env = ParticleBatch::new(World::default(), 4).unwrap();
-    let (learner, _, _) = run(env.clone(), small(), 200);
+    let (mut learner, _, _) = run(env.clone(), small(), 200);
     let mut state = TrainState::default();
     learner.save("maddpg", &mut state).unwrap();
     let mut other = Maddpg::new(env.layout(), small(), &SeedStream::new(99)).unwrap();
     other.load("maddpg", &state).unwrap();
-    let mut learner = learner;
+
     let seeds = SeedStream::new(1);
     let play = |l: &mut Maddpg| evaluate(l, &mut env.clone(), 4, &seeds).unwrap();
     assert_eq!(play(&mut learner), play(&mut other));

@@ -5,6 +5,8 @@ pub mod cross_play;
 pub mod diversity;
 pub mod elo;
 pub mod league;
+#[cfg(feature = "learning")]
+pub mod learned_oracle;
 pub mod meta_game;
 pub mod nash_averaging;
 pub mod psro;

@@ -204,7 +204,7 @@ pub struct TreeOracle<'a>(pub &'a GameTree);
 impl TreeOracle<'_> {
     /// The behaviour strategy that does what a mixture of policies does (Kuhn 1953): each policy counts at an
     /// information set with its weight times the probability that its own moves lead there.
-    fn blend(&self, player: usize, policies: &[Policy], weights: &[f64]) -> Policy {
+    pub fn blend(&self, player: usize, policies: &[Policy], weights: &[f64]) -> Policy {
         let mut sums: Policy = self.0.sets().iter().map(|s| vec![0.0; s.actions.len()]).collect();
         for (policy, &weight) in policies.iter().zip(weights) {
             let mut reach = vec![f64::NAN; self.0.sets().len()];
@@ -221,6 +221,12 @@ impl TreeOracle<'_> {
             }
         }
         blended
+    }
+
+    /// The policy of both players: the first one's half of `row`, the second one's of `column`.
+    pub fn profile(&self, row: &Policy, column: &Policy) -> Policy {
+        let halves = self.0.sets().iter().zip(row.iter().zip(column));
+        halves.map(|(set, (row, column))| if set.player == 0 { row } else { column }.clone()).collect()
     }
 
     fn spread(&self, node: usize, player: usize, policy: &Policy, own: f64, reach: &mut [f64]) {
@@ -266,10 +272,7 @@ impl Oracle for TreeOracle<'_> {
     }
 
     fn payoff(&mut self, row: &Policy, column: &Policy) -> Result<f64> {
-        let halves = self.0.sets().iter().zip(row.iter().zip(column));
-        let joint =
-            halves.map(|(set, (row, column))| if set.player == 0 { row } else { column }.clone()).collect();
-        Ok(self.0.value(&joint)?[0])
+        Ok(self.0.value(&self.profile(row, column))?[0])
     }
 }
 

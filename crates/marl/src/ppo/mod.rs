@@ -11,29 +11,37 @@
 //! are masked out of every mean. The sampled policy is evaluated by its mode: the most likely action, the mean of a
 //! Gaussian.
 //!
+//! [`Config::communication`] lets a team's agents exchange messages before they act (see [`crate::communication`]).
+//!
+//! IA2C and MAA2C (Mnih et al. 2016; Papoudakis et al. 2021) are the same loop with one pass over short rollouts: at
+//! ρ = 1 the gradient of the surrogate is that of −mean log π(a|o) A, and λ = 1 makes the returns n-step ones. See
+//! [`Config::ia2c`].
+//!
 //! Deviations from the authors' code: layer normalisation stands before the activation and not on the input; no
-//! recurrence.
+//! recurrence. For A2C: Adam in place of RMSprop.
 
 mod loss;
-mod rollout;
+mod policy;
 mod value_norm;
 
+pub use policy::Messages;
 pub use value_norm::ValueNorm;
 
+use crate::communication::{self, Ablation};
 use crate::env::{ActionSpace, BatchActions, BatchStep, Layout};
-use crate::gumbel;
+use crate::rollout::{Rollout, choose};
 use crate::sharing::{Set, Sharing};
 use crate::trainer::{Learner, Mode, check_act};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
 use loss::Sample;
-use rand::RngExt;
-use rand_distr::StandardNormal;
+use policy::Policy;
+use rl_core::experiment::{Persist, TrainState};
 use rl_core::nn::mlp::{Activation, Workspace};
 use rl_core::nn::{Init, Mlp, MlpConfig, Norm, Params, params};
 use rl_core::optim::{Clip, Optimizer, OptimizerConfig};
+use rl_core::returns::gae;
 use rl_core::{SeedStream, StreamRng};
-use rollout::Rollout;
 use serde::{Deserialize, Serialize};
 
 /// Settings; the defaults are those of Yu et al. 2022 for the particle worlds.
@@ -68,6 +76,10 @@ pub struct Config {
     pub sharing: Sharing,
     /// Learn values in normalised units.
     pub value_norm: bool,
+    /// Bring advantages to mean 0 and variance 1.
+    pub normalise_advantages: bool,
+    /// Messages among the agents that share parameters.
+    pub communication: Option<communication::Config>,
 }
 
 impl Default for Config {
@@ -87,11 +99,32 @@ impl Default for Config {
             horizon: 25,
             sharing: Sharing::Group,
             value_norm: true,
+            normalise_advantages: true,
+            communication: None,
         }
     }
 }
 
 impl Config {
+    /// Independent advantage actor-critic: one pass over rollouts of five steps, n-step returns, squared value errors.
+    pub fn ia2c() -> Self {
+        Self {
+            central: false,
+            rate: 5e-4,
+            lambda: 1.0,
+            epochs: 1,
+            horizon: 5,
+            huber: 1e6,
+            normalise_advantages: false,
+            ..Self::default()
+        }
+    }
+
+    /// The same with a central critic.
+    pub fn maa2c() -> Self {
+        Self { central: true, ..Self::ia2c() }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -116,7 +149,7 @@ impl Config {
 #[derive(Debug)]
 struct Team {
     set: Set,
-    policy: Mlp,
+    policy: Policy,
     /// ln σ of a Gaussian policy, `[A]`; unused entries for discrete ones.
     log_std: Params,
     critic: Mlp,
@@ -125,7 +158,7 @@ struct Team {
     norm: ValueNorm,
 }
 
-/// An IPPO or MAPPO learner.
+/// An IPPO, MAPPO, IA2C or MAA2C learner, with or without communication.
 #[derive(Debug)]
 pub struct Ppo {
     config: Config,
@@ -135,7 +168,8 @@ pub struct Ppo {
     observations: Vec<usize>,
     rollout: Rollout,
     workspace: Workspace<f32>,
-    metrics: Vec<(&'static str, f64)>,
+    ablation: Option<Ablation>,
+    metrics: [f64; 3],
 }
 
 impl Ppo {
@@ -171,14 +205,23 @@ impl Ppo {
                 output_init: Init::Orthogonal { gain },
                 ..MlpConfig::relu(inputs, &config.hidden, outputs)
             };
-            let policy = Mlp::new(&network(set.input(), set.action, 0.01), &Device::Cpu, &mut rng)?;
+            let policy = match &config.communication {
+                None => {
+                    Policy::Alone(Mlp::new(&network(set.input(), set.action, 0.01), &Device::Cpu, &mut rng)?)
+                }
+                Some(messages) => {
+                    let sizes = (set.members.len(), set.input(), set.action);
+                    let noise = communication::Network::noise(messages);
+                    Policy::Team(Box::new(communication::Network::new(messages, sizes, &mut rng)?), noise)
+                }
+            };
             let seen = if config.central { joint + set.identity() } else { set.input() };
             let critic = Mlp::new(&network(seen, 1, 1.0), &Device::Cpu, &mut rng)?;
             let mut std = params::Layout::default();
             std.add("log_std", &[set.action], vec![-0.5; set.action]);
             let log_std = std.build(DType::F32, &Device::Cpu)?;
             let adam = OptimizerConfig::adam(config.rate, 1e-5, Clip::GlobalNorm(config.clip_norm));
-            let policy_optimizer = Optimizer::new(adam, &[policy.params(), &log_std])?;
+            let policy_optimizer = Optimizer::new(adam, &[policy.params(), vec![&log_std]].concat())?;
             let critic_optimizer = Optimizer::new(adam, &[critic.params()])?;
             Ok(Team {
                 set,
@@ -192,32 +235,37 @@ impl Ppo {
         };
         Ok(Self {
             teams: sets.into_iter().enumerate().map(make).collect::<Result<_>>()?,
-            rollout: Rollout::new(layout.n()),
+            rollout: Rollout::new(layout),
             spaces,
             observations,
             workspace: Workspace::default(),
-            metrics: Vec::new(),
+            ablation: None,
+            metrics: [0.0; 3],
             layout: layout.clone(),
             config,
         })
     }
 
-    /// Critic inputs of the `k`-th member of a set from the observations of all agents, per agent `[R, D]`.
-    fn critic_rows(&self, set: &Set, k: usize, observations: &[Vec<f32>]) -> Vec<f32> {
-        let mut rows = Vec::new();
-        let i = set.members[k];
-        let count = observations[i].len() / self.observations[i];
+    /// Tampers with messages when acting without exploration, or no longer does.
+    pub fn ablate(&mut self, ablation: Option<Ablation>) {
+        self.ablation = ablation;
+    }
+
+    /// Critic inputs of a set's members, one member after another; `rows(i)` is what agent i observes, `[R, D]`.
+    fn critic_rows<'a>(&self, set: &Set, rows: impl Fn(usize) -> &'a [f32]) -> Vec<f32> {
         if !self.config.central {
-            set.write(k, &observations[i], self.observations[i], self.observations[i], &mut rows);
-            return rows;
+            return set.stack(|i| (rows(i), self.observations[i], self.observations[i]));
         }
-        for r in 0..count {
-            for (o, &d) in observations.iter().zip(&self.observations) {
-                rows.extend_from_slice(&o[r * d..(r + 1) * d]);
+        let width = self.observations.iter().sum::<usize>();
+        let joint = Rollout::join(rows, &self.observations);
+        let mut all = Vec::with_capacity(set.members.len() * (joint.len() + set.identity()));
+        for k in 0..set.members.len() {
+            for row in joint.chunks(width) {
+                all.extend_from_slice(row);
+                all.extend((0..set.identity()).map(|member| f32::from(u8::from(member == k))));
             }
-            rows.extend((0..set.identity()).map(|member| f32::from(u8::from(member == k))));
         }
-        rows
+        all
     }
 
     fn update(&mut self, rng: &mut StreamRng) -> Result<()> {
@@ -230,114 +278,106 @@ impl Ppo {
                     sample.returns.iter().zip(&sample.acted).filter(|(_, w)| **w > 0.0).map(|(r, _)| *r),
                 );
             }
-            sample.normalise(if self.config.value_norm { Some(&team.norm) } else { None });
-            for _ in 0..self.config.epochs {
-                for part in sample.parts(self.config.minibatches, rng) {
-                    let losses = loss::step(team, &sample, &part, &self.config)?;
+            sample.normalise(self.config.normalise_advantages, self.config.value_norm.then_some(&team.norm));
+            let mut parts = sample.parts(self.config.minibatches, rng);
+            let mut ready = loss::Part::all(team, &sample, &parts)?;
+            for epoch in 0..self.config.epochs {
+                if epoch > 0 && self.config.minibatches > 1 {
+                    parts = sample.parts(self.config.minibatches, rng);
+                    ready = loss::Part::all(team, &sample, &parts)?;
+                }
+                for part in &ready {
+                    let losses = loss::step(team, part, &self.config)?;
                     metrics.iter_mut().zip(losses).for_each(|(sum, l)| *sum += l);
                 }
             }
         }
         let count = (self.teams.len() * self.config.epochs * self.config.minibatches) as f64;
-        let names = ["losses/policy", "losses/value", "charts/entropy"];
-        self.metrics = names.into_iter().zip(metrics.map(|m| m / count)).collect();
+        self.metrics = metrics.map(|m| m / count);
         self.rollout.clear();
         Ok(())
     }
 
     /// Everything the members of a team lived through, as rows, with advantages and returns.
     fn sample(&mut self, t: usize) -> Result<Sample> {
-        let team = &self.teams[t];
         let mut workspace = std::mem::take(&mut self.workspace);
+        let team = &self.teams[t];
         let mut value = |rows: &[f32]| -> Result<Vec<f64>> {
-            let count = rows.len() / team.critic.inputs();
-            let out = team.critic.params().with::<f32, _>(|p| {
-                Ok(team.critic.infer(p, count, rows, team.critic.inputs(), &mut workspace).to_vec())
-            })?;
-            let undo = |v: f32| {
-                if self.config.value_norm { team.norm.denormalise(f64::from(v)) } else { f64::from(v) }
+            let out = team.critic.predict(rows, &mut workspace)?;
+            let undo = |v: &f32| {
+                if self.config.value_norm { team.norm.denormalise(f64::from(*v)) } else { f64::from(*v) }
             };
-            Ok(out.into_iter().map(undo).collect())
+            Ok(out.iter().map(undo).collect())
         };
-        let mut sample = Sample::default();
-        for (k, &i) in team.set.members.iter().enumerate() {
-            let own = &self.rollout.agents[i];
-            let seen = self.critic_rows(&team.set, k, &self.rollout.before);
-            let (values, next_values) =
-                (value(&seen)?, value(&self.critic_rows(&team.set, k, &self.rollout.after))?);
-            let d = self.observations[i];
-            team.set.write(k, &self.rollout.before[i], d, d, &mut sample.policy_rows);
-            sample.critic_rows.extend(seen);
-            own.collect(self.rollout.copies, &values, &next_values, &self.config, &mut sample)?;
-            let width = self.spaces[i].width();
-            sample.widths.extend(std::iter::repeat_n(width, values.len()));
-            if matches!(self.spaces[i], ActionSpace::Continuous { .. }) {
-                sample.continuous = true;
-            }
-        }
+        let agents = &self.rollout.agents;
+        let critic_rows = self.critic_rows(&team.set, |i| &agents[i].before);
+        let values = value(&critic_rows)?;
+        let next_values = value(&self.critic_rows(&team.set, |i| &agents[i].after))?;
         self.workspace = workspace;
+        let (team, count) = (&self.teams[t], self.rollout.copies * self.rollout.steps);
+        let mut sample = Sample {
+            agents: team.set.members.len(),
+            policy_rows: self.policy_rows(&team.set, team.policy.noise()),
+            critic_rows,
+            continuous: matches!(self.spaces[team.set.members[0]], ActionSpace::Continuous { .. }),
+            ..Sample::default()
+        };
+        for (k, &i) in team.set.members.iter().enumerate() {
+            let (own, part) = (&self.rollout.agents[i], k * count..(k + 1) * count);
+            let steps = own.steps(self.rollout.copies, &next_values[part.clone()]);
+            let advantages = gae(&steps, &values[part.clone()], self.config.gamma, self.config.lambda)?;
+            sample.returns.extend(advantages.iter().zip(&values[part]).map(|(a, v)| a + v));
+            sample.advantages.extend(&advantages);
+            sample.actions.extend_from_slice(&own.decided.actions);
+            sample.log_probs.extend_from_slice(&own.decided.log_probs);
+            sample.acted.extend_from_slice(&own.acted);
+            sample.hide(&own.masks, self.spaces[i].width(), team.set.action, count);
+        }
+        sample.values = values;
         Ok(sample)
+    }
+
+    /// Policy inputs `[members · R, input + noise]` of the rollout.
+    fn policy_rows(&self, set: &Set, noise: usize) -> Vec<f32> {
+        let agents = &self.rollout.agents;
+        let rows = set.stack(|i| (&agents[i].before, self.observations[i], self.observations[i]));
+        let draws = set.members.iter().map(|&i| &agents[i].decided.noise[..]).collect::<Vec<_>>().concat();
+        policy::beside(rows, set.input(), &draws, noise)
     }
 }
 
 impl Learner for Ppo {
     fn act(
         &mut self,
-        observations: &[Vec<f32>],
+        now: &BatchStep,
         mode: Mode,
         rng: &mut StreamRng,
         actions: &mut BatchActions,
     ) -> Result<()> {
-        check_act(&self.layout, observations, actions)?;
-        let mut rows = Vec::new();
+        check_act(&self.layout, now, actions)?;
+        let ablation = self.ablation.filter(|_| mode == Mode::Exploit);
         for team in &self.teams {
+            let width = team.set.action;
+            let (mut out, draws) =
+                team.act(now, &self.observations, mode, ablation, rng, &mut self.workspace)?;
+            let per_agent = now.reset.len() * width;
             for (k, &i) in team.set.members.iter().enumerate() {
-                rows.clear();
-                team.set.write(k, &observations[i], self.observations[i], self.observations[i], &mut rows);
-                let count = rows.len() / team.set.input();
-                let workspace = &mut self.workspace;
-                let mut out = team.policy.params().with::<f32, _>(|p| {
-                    Ok(team.policy.infer(p, count, &rows, team.set.input(), workspace).to_vec())
-                })?;
-                let own = &mut self.rollout.agents[i];
-                own.chosen.clear();
-                own.log_probs_now.clear();
-                let width = self.spaces[i].width();
+                let decision = &mut self.rollout.now[i];
+                let draws_each = draws.len() / team.set.members.len();
+                decision.noise.clear();
+                decision.noise.extend_from_slice(&draws[k * draws_each..(k + 1) * draws_each]);
+                let out = &mut out[k * per_agent..(k + 1) * per_agent];
                 match self.spaces[i] {
-                    ActionSpace::Discrete(_) => {
-                        for (b, row) in out.chunks_mut(team.set.action).enumerate() {
-                            let row = &mut row[..width];
-                            let a = match mode {
-                                Mode::Exploit => gumbel::argmax(row),
-                                Mode::Explore => {
-                                    let noise = gumbel::noise(width, rng);
-                                    let noisy: Vec<f32> = row.iter().zip(noise).map(|(x, g)| x + g).collect();
-                                    gumbel::argmax(&noisy)
-                                }
-                            };
-                            gumbel::softmax_row(row);
-                            actions.discrete[i][b] = a as u32;
-                            own.chosen.push(a as f32);
-                            own.log_probs_now.push(row[a].max(1e-30).ln());
-                        }
+                    ActionSpace::Discrete(n) => {
+                        choose(out, (n, width), &now.masks[i], mode, rng, decision);
+                        let chosen = decision.actions.iter().map(|&a| a as u32);
+                        actions.discrete[i].iter_mut().zip(chosen).for_each(|(to, a)| *to = a);
                     }
                     ActionSpace::Continuous { low, high, .. } => {
-                        let log_std = team.log_std.to_vec::<f32>()?;
+                        policy::steer(out, &team.log_std.to_vec::<f32>()?, mode, rng, decision);
                         let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
-                        for (b, row) in out.chunks(team.set.action).enumerate() {
-                            let mut log_prob = 0.0;
-                            for (j, (&mean, &log_std)) in row[..width].iter().zip(&log_std).enumerate() {
-                                let z: f32 = match mode {
-                                    Mode::Exploit => 0.0,
-                                    Mode::Explore => rng.sample(StandardNormal),
-                                };
-                                let a = mean + log_std.exp() * z;
-                                log_prob += -0.5 * z * z - log_std - 0.5 * std::f32::consts::TAU.ln();
-                                own.chosen.push(a);
-                                actions.continuous[i][b * width + j] = middle + half * a.clamp(-1.0, 1.0);
-                            }
-                            own.log_probs_now.push(log_prob);
-                        }
+                        let bounded = decision.actions.iter().map(|a| middle + half * a.clamp(-1.0, 1.0));
+                        actions.continuous[i].iter_mut().zip(bounded).for_each(|(to, a)| *to = a);
                     }
                 }
             }
@@ -345,14 +385,8 @@ impl Learner for Ppo {
         Ok(())
     }
 
-    fn learn(
-        &mut self,
-        before: &[Vec<f32>],
-        live: &[Vec<bool>],
-        step: &BatchStep,
-        rng: &mut StreamRng,
-    ) -> Result<()> {
-        self.rollout.push(before, live, step);
+    fn learn(&mut self, before: &BatchStep, after: &BatchStep, rng: &mut StreamRng) -> Result<()> {
+        self.rollout.push(before, after);
         match self.rollout.steps >= self.config.horizon {
             true => self.update(rng),
             false => Ok(()),
@@ -360,7 +394,41 @@ impl Learner for Ppo {
     }
 
     fn metrics(&self) -> Vec<(&'static str, f64)> {
-        self.metrics.clone()
+        ["losses/policy", "losses/value", "charts/entropy"].into_iter().zip(self.metrics).collect()
+    }
+
+    fn finish(&mut self) {
+        self.rollout.clear();
+    }
+}
+
+impl Persist for Ppo {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        for (k, team) in self.teams.iter().enumerate() {
+            for (j, params) in team.params().into_iter().enumerate() {
+                params.save(&format!("{prefix}/{k}/{j}"), state)?;
+            }
+            team.policy_optimizer.save(&format!("{prefix}/{k}/policy-optimizer"), state)?;
+            team.critic_optimizer.save(&format!("{prefix}/{k}/critic-optimizer"), state)?;
+            state.put(format!("{prefix}/{k}/norm"), &team.norm)?;
+        }
+        self.rollout.save(&format!("{prefix}/rollout"), state)?;
+        state.put(format!("{prefix}/metrics"), &self.metrics)
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        for (k, team) in self.teams.iter_mut().enumerate() {
+            for (j, params) in team.params().into_iter().enumerate() {
+                // Parameters are shared handles: loading into a clone loads the network.
+                params.clone().load(&format!("{prefix}/{k}/{j}"), state)?;
+            }
+            team.policy_optimizer.load(&format!("{prefix}/{k}/policy-optimizer"), state)?;
+            team.critic_optimizer.load(&format!("{prefix}/{k}/critic-optimizer"), state)?;
+            team.norm = state.get(&format!("{prefix}/{k}/norm"))?;
+        }
+        self.rollout.load(&format!("{prefix}/rollout"), state)?;
+        self.metrics = state.get(&format!("{prefix}/metrics"))?;
+        Ok(())
     }
 }
 

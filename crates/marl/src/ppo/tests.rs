@@ -1,25 +1,24 @@
 use super::*;
 use crate::env::particle::{Config as World, ParticleBatch, Scenario};
 use crate::env::{Batch, Copies, point_arena};
-use crate::trainer::{TrainConfig, train};
+use crate::trainer::{TrainConfig, Training};
 use candle_core::Tensor;
-use std::ops::ControlFlow;
 
 fn run<E: Batch + Clone>(env: E, config: Config, steps: u64) -> (Ppo, Vec<f32>, f64) {
     let seeds = SeedStream::new(5);
-    let mut learner = Ppo::new(env.layout(), config, &seeds).unwrap();
+    let learner = Ppo::new(env.layout(), config, &seeds).unwrap();
     let first = weights(&learner);
-    let (mut env, mut test) = (env.clone(), env);
     let plan = TrainConfig { steps, evaluations: 1, episodes: 20 };
-    let history =
-        train(&mut learner, &mut env, &mut test, plan, &seeds, |_, _| ControlFlow::Continue(())).unwrap();
+    let mut training = Training::new(learner, env.clone(), env, plan, &seeds).unwrap();
+    training.run(|_, _| {}).unwrap();
+    let history = training.history().to_vec();
+    let learner = training.learner;
     (learner, first, history[0].mean_sum())
 }
 
 fn weights(learner: &Ppo) -> Vec<f32> {
-    let one =
-        |t: &Team| [t.policy.params().to_vec::<f32>().unwrap(), t.critic.params().to_vec().unwrap()].concat();
-    learner.teams.iter().flat_map(one).collect()
+    let params = learner.teams.iter().flat_map(Team::params);
+    params.flat_map(|p| p.to_vec::<f32>().unwrap()).collect()
 }
 
 #[test]

@@ -18,12 +18,13 @@ pub use mixer::{Mixer, MixerConfig};
 
 use crate::env::{ActionSpace, BatchActions, BatchStep, Layout};
 use crate::gumbel;
-use crate::joint_replay::{Columns, JointBatch, JointReplay};
+use crate::joint_replay::{Clock, Columns, JointBatch, JointReplay};
 use crate::sharing::{Set, Sharing};
 use crate::trainer::{Learner, Mode, check_act};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
+use rl_core::experiment::{Persist, TrainState};
 use rl_core::nn::mlp::Workspace;
 use rl_core::nn::{Mlp, MlpConfig};
 use rl_core::optim::{Clip, Optimizer, OptimizerConfig, backward, polyak};
@@ -144,7 +145,7 @@ pub struct ValueDecomposition {
     /// Per agent `[B, A]`: one-hot actions of the last `act`.
     chosen: Vec<Vec<f32>>,
     steps: u64,
-    until_update: usize,
+    clock: Clock,
     updates: u64,
     losses: [f64; 2],
 }
@@ -194,7 +195,7 @@ impl ValueDecomposition {
             workspace: Workspace::default(),
             chosen: vec![Vec::new(); layout.n()],
             steps: 0,
-            until_update: config.warm_up,
+            clock: Clock::new(config.warm_up),
             updates: 0,
             losses: [0.0; 2],
             agents,
@@ -205,6 +206,12 @@ impl ValueDecomposition {
         })
     }
 
+    fn mixers(&self) -> impl Iterator<Item = (&'static str, &Mixer)> {
+        let pair =
+            self.mixer.iter().flat_map(|(target, online)| [("target-mixer", target), ("mixer", online)]);
+        pair.into_iter()
+    }
+
     fn update(&mut self, rng: &mut StreamRng) -> Result<()> {
         self.replay.sample(self.config.batch, rng, &mut self.batch)?;
         let next = self.next_values()?;
@@ -213,18 +220,14 @@ impl ValueDecomposition {
         let joint = Tensor::from_slice(&batch.joint, (rows, columns.joint()), &Device::Cpu)?;
         let mut chosen: Vec<Option<Tensor>> = vec![None; n];
         for agents in &self.agents {
-            for (k, &i) in agents.set.members.iter().enumerate() {
-                let (width, action) = self.sizes[i];
-                let mut input = Vec::new();
-                agents.set.write(
-                    k,
-                    &batch.joint[columns.observation[i]..],
-                    width,
-                    columns.joint(),
-                    &mut input,
-                );
-                let input = Tensor::from_vec(input, (rows, agents.set.input()), &Device::Cpu)?;
-                let q = agents.online.forward(&input)?.narrow(1, 0, action)?; // [B, A]
+            let set = &agents.set;
+            let input =
+                set.stack(|i| (&batch.joint[columns.observation[i]..], self.sizes[i].0, columns.joint()));
+            let input = Tensor::from_vec(input, (set.members.len() * rows, set.input()), &Device::Cpu)?;
+            let all = agents.online.forward(&input)?; // [members · B, A]
+            for (k, &i) in set.members.iter().enumerate() {
+                let action = self.sizes[i].1;
+                let q = all.narrow(0, k * rows, rows)?.narrow(1, 0, action)?;
                 let taken = joint.narrow(1, columns.observations + columns.action[i], action)?;
                 chosen[i] = Some((q * taken)?.sum(1)?); // [B]
             }
@@ -280,25 +283,24 @@ impl ValueDecomposition {
         let (batch, columns) = (&self.batch, &self.columns);
         let mut values = vec![Vec::new(); self.sizes.len()];
         for agents in &self.agents {
-            for (k, &i) in agents.set.members.iter().enumerate() {
-                let (width, action) = self.sizes[i];
-                let mut input = Vec::new();
-                agents.set.write(
-                    k,
-                    &batch.next[columns.observation[i]..],
-                    width,
-                    columns.joint(),
-                    &mut input,
-                );
-                let workspace = &mut self.workspace;
-                let mut run = |mlp: &Mlp| {
-                    mlp.params().with::<f32, _>(|p| {
-                        Ok(mlp.infer(p, batch.rows, &input, mlp.inputs(), workspace).to_vec())
-                    })
-                };
-                let (online, target) = (run(&agents.online)?, run(&agents.target)?);
-                let rows = online.chunks(agents.set.action).zip(target.chunks(agents.set.action));
-                values[i] = rows.map(|(online, target)| target[gumbel::argmax(&online[..action])]).collect();
+            let set = &agents.set;
+            let input =
+                set.stack(|i| (&batch.next[columns.observation[i]..], self.sizes[i].0, columns.joint()));
+            let online = agents.online.predict(&input, &mut self.workspace)?.to_vec();
+            let target = agents.target.predict(&input, &mut self.workspace)?;
+            let rows = set.action * batch.rows;
+            for (k, &i) in set.members.iter().enumerate() {
+                let width = self.sizes[i].1;
+                for r in 0..batch.rows {
+                    let at = k * rows + r * set.action;
+                    let mut online = online[at..at + width].to_vec();
+                    let mask = r * columns.actions + columns.action[i];
+                    if let Some(mask) = batch.next_masks.get(mask..mask + width) {
+                        let hidden = online.iter_mut().zip(mask).filter(|(_, m)| **m == 0.0);
+                        hidden.for_each(|(q, _)| *q = gumbel::UNAVAILABLE);
+                    }
+                    values[i].push(target[at..at + width][gumbel::argmax(&online)]);
+                }
             }
         }
         Ok(values)
@@ -320,55 +322,46 @@ impl ValueDecomposition {
 impl Learner for ValueDecomposition {
     fn act(
         &mut self,
-        observations: &[Vec<f32>],
+        now: &BatchStep,
         mode: Mode,
         rng: &mut StreamRng,
         actions: &mut BatchActions,
     ) -> Result<()> {
-        check_act(&self.layout, observations, actions)?;
+        check_act(&self.layout, now, actions)?;
         let epsilon = if mode == Mode::Explore { self.config.epsilon.at(self.steps) } else { 0.0 };
-        let mut input = Vec::new();
         for agents in &self.agents {
-            for (k, &i) in agents.set.members.iter().enumerate() {
-                let (width, action) = self.sizes[i];
-                input.clear();
-                agents.set.write(k, &observations[i], width, width, &mut input);
-                let (rows, mlp, workspace) =
-                    (observations[i].len() / width, &agents.online, &mut self.workspace);
-                let q = mlp
-                    .params()
-                    .with::<f32, _>(|p| Ok(mlp.infer(p, rows, &input, mlp.inputs(), workspace).to_vec()))?;
+            let set = &agents.set;
+            let rows = set.stack(|i| (&now.observations[i], self.sizes[i].0, self.sizes[i].0));
+            let q = agents.online.predict(&rows, &mut self.workspace)?;
+            for (&i, q) in set.members.iter().zip(q.chunks(now.reset.len() * set.action)) {
+                let action = self.sizes[i].1;
                 self.chosen[i].clear();
-                self.chosen[i].resize(rows * action, 0.0);
-                for (b, row) in q.chunks(agents.set.action).enumerate() {
-                    let explore = epsilon > 0.0 && rng.random::<f64>() < epsilon;
-                    let a =
-                        if explore { rng.random_range(0..action) } else { gumbel::argmax(&row[..action]) };
-                    actions.discrete[i][b] = a as u32;
-                    self.chosen[i][b * action + a] = 1.0;
+                for (b, row) in q.chunks(set.action).enumerate() {
+                    let start = self.chosen[i].len();
+                    self.chosen[i].extend_from_slice(&row[..action]);
+                    let row = &mut self.chosen[i][start..];
+                    if epsilon > 0.0 && rng.random::<f64>() < epsilon {
+                        row.iter_mut().for_each(|q| *q = rng.random());
+                    }
+                    gumbel::hide(row, now.masks[i].get(start..start + action).unwrap_or_default());
+                    actions.discrete[i][b] = gumbel::one_hot_row(row) as u32;
                 }
             }
         }
         Ok(())
     }
 
-    fn learn(
-        &mut self,
-        before: &[Vec<f32>],
-        live: &[Vec<bool>],
-        step: &BatchStep,
-        rng: &mut StreamRng,
-    ) -> Result<()> {
-        self.replay.push(before, &self.chosen, live, step)?;
-        let mut passed = step.reset.len();
-        self.steps += passed as u64;
-        while passed >= self.until_update {
-            passed -= self.until_update;
-            self.until_update = self.config.update_every;
+    fn learn(&mut self, before: &BatchStep, after: &BatchStep, rng: &mut StreamRng) -> Result<()> {
+        self.replay.push(before, &self.chosen, after)?;
+        self.steps += after.reset.len() as u64;
+        for _ in 0..self.clock.pass(after.reset.len(), self.config.update_every) {
             self.update(rng)?;
         }
-        self.until_update -= passed;
         Ok(())
+    }
+
+    fn finish(&mut self) {
+        self.replay.clear();
     }
 
     fn metrics(&self) -> Vec<(&'static str, f64)> {
@@ -377,6 +370,40 @@ impl Learner for ValueDecomposition {
             ("charts/q_tot", self.losses[1]),
             ("charts/updates", self.updates as f64),
         ]
+    }
+}
+
+impl Persist for ValueDecomposition {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        for (k, agents) in self.agents.iter().enumerate() {
+            agents.online.save(&format!("{prefix}/{k}/online"), state)?;
+            agents.target.save(&format!("{prefix}/{k}/target"), state)?;
+        }
+        for (name, mixer) in self.mixers() {
+            for (j, params) in mixer.params().enumerate() {
+                params.save(&format!("{prefix}/{name}{j}"), state)?;
+            }
+        }
+        self.optimizer.save(&format!("{prefix}/optimizer"), state)?;
+        self.replay.save(&format!("{prefix}/replay"), state)?;
+        state.put(format!("{prefix}/counters"), &(self.steps, &self.clock, self.updates, self.losses))
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        for (k, agents) in self.agents.iter_mut().enumerate() {
+            agents.online.load(&format!("{prefix}/{k}/online"), state)?;
+            agents.target.load(&format!("{prefix}/{k}/target"), state)?;
+        }
+        for (name, mixer) in self.mixers() {
+            for (j, params) in mixer.params().enumerate() {
+                // Parameters are shared handles: loading into a clone loads the network.
+                params.clone().load(&format!("{prefix}/{name}{j}"), state)?;
+            }
+        }
+        self.optimizer.load(&format!("{prefix}/optimizer"), state)?;
+        self.replay.load(&format!("{prefix}/replay"), state)?;
+        (self.steps, self.clock, self.updates, self.losses) = state.get(&format!("{prefix}/counters"))?;
+        Ok(())
     }
 }
 

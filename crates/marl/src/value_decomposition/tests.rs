@@ -2,16 +2,16 @@ use super::*;
 use crate::env::matrix::{self, Matrix};
 use crate::env::particle::{Config as World, ParticleBatch, Scenario};
 use crate::env::{Batch, Copies};
-use crate::trainer::{TrainConfig, train};
-use std::ops::ControlFlow;
+use crate::trainer::{TrainConfig, Training};
 
 fn run<E: Batch + Clone>(env: E, config: Config, steps: u64, seed: u64) -> (ValueDecomposition, f64) {
     let seeds = SeedStream::new(seed);
-    let mut learner = ValueDecomposition::new(env.layout(), config, &seeds).unwrap();
-    let (mut env, mut test) = (env.clone(), env);
+    let learner = ValueDecomposition::new(env.layout(), config, &seeds).unwrap();
     let plan = TrainConfig { steps, evaluations: 1, episodes: 10 };
-    let history =
-        train(&mut learner, &mut env, &mut test, plan, &seeds, |_, _| ControlFlow::Continue(())).unwrap();
+    let mut training = Training::new(learner, env.clone(), env, plan, &seeds).unwrap();
+    training.run(|_, _| {}).unwrap();
+    let history = training.history().to_vec();
+    let learner = training.learner;
     (learner, history[0].mean_sum())
 }
 

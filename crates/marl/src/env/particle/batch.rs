@@ -6,6 +6,7 @@ use super::world::World;
 use super::{Config, Rules};
 use crate::env::{ActionSpace, Batch, BatchActions, BatchStep, Layout};
 use crate::{Error, Result};
+use rl_core::experiment::{Persist, TrainState};
 use rl_core::{SeedStream, StreamRng};
 
 /// Lanes of a block.
@@ -118,6 +119,19 @@ impl Batch for ParticleBatch {
             self.draw();
         }
         self.look(&mut step.observations);
+        Ok(())
+    }
+}
+
+impl Persist for ParticleBatch {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        self.blocks.iter().enumerate().try_for_each(|(k, w)| w.save(&format!("{prefix}/{k}"), state))?;
+        state.put(format!("{prefix}/clock"), &(self.t, &self.rngs))
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        self.blocks.iter_mut().enumerate().try_for_each(|(k, w)| w.load(&format!("{prefix}/{k}"), state))?;
+        (self.t, self.rngs) = state.get(&format!("{prefix}/clock"))?;
         Ok(())
     }
 }

@@ -31,6 +31,7 @@ pub use world::{Body, DT};
 use super::{Action, ActionSpace, AgentId, AgentSpec, Layout, MultiAgentEnv, Outcome};
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
+use rl_core::experiment::{Persist, TrainState};
 use rl_core::returns::Scalar;
 use row::Row;
 use serde::{Deserialize, Serialize};
@@ -378,6 +379,19 @@ impl Rules {
                 world_comm::observe(cast, world, agent, self.config.scenario.counts(), row);
             }
         }
+    }
+}
+
+impl Persist for Particle {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        self.world.save(prefix, state)?;
+        state.put(format!("{prefix}/clock"), &(&self.live, self.t))
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        self.world.load(prefix, state)?;
+        (self.live, self.t) = state.get(&format!("{prefix}/clock"))?;
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@
 
 use super::Flavor;
 use rand::{Rng, RngExt};
+use rl_core::experiment::{Persist, TrainState};
 
 /// One number per lane.
 pub(crate) type Lanes<const L: usize> = [f64; L];
@@ -115,6 +116,32 @@ pub(crate) struct World<const L: usize> {
     pub(crate) goals: [[usize; L]; 2],
     /// Per agent, filled by the scenario.
     pub(crate) rewards: Vec<Lanes<L>>,
+}
+
+impl<const L: usize> Persist for World<L> {
+    /// Positions, velocities, messages and goals; forces and rewards are made anew in every step.
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        for (name, points) in [("pos", &self.pos), ("vel", &self.vel)] {
+            let flat = points.as_flattened().as_flattened();
+            state.put_array(format!("{prefix}/{name}"), &[points.len(), 2, L], flat);
+        }
+        state.put_array(format!("{prefix}/comm"), &[self.comm.len(), L], self.comm.as_flattened());
+        let goals: Vec<u32> = self.goals.as_flattened().iter().map(|&g| g as u32).collect();
+        state.put_array(format!("{prefix}/goals"), &[2, L], &goals);
+        Ok(())
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        for (name, points) in [("pos", &mut self.pos), ("vel", &mut self.vel)] {
+            let saved = state.array(&format!("{prefix}/{name}"), &[points.len(), 2, L])?;
+            points.as_flattened_mut().as_flattened_mut().copy_from_slice(saved);
+        }
+        let saved = state.array(&format!("{prefix}/comm"), &[self.comm.len(), L])?;
+        self.comm.as_flattened_mut().copy_from_slice(saved);
+        let goals = state.array::<u32>(&format!("{prefix}/goals"), &[2, L])?;
+        self.goals.as_flattened_mut().iter_mut().zip(goals).for_each(|(to, &g)| *to = g as usize);
+        Ok(())
+    }
 }
 
 impl<const L: usize> World<L> {
