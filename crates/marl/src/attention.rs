@@ -11,6 +11,7 @@
 use crate::{Error, Result};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 use rl_core::nn::kernel::{Real, slice, with_slice};
+use rl_core::vectorised;
 use std::marker::PhantomData;
 
 /// Who attends to whom.
@@ -120,6 +121,22 @@ struct Sizes {
     value: usize,
 }
 
+vectorised! {
+    fn attend_forward<R: Real>(node: &Attend<R>, q: &[R], k: &[R], v: &[R], s: Sizes) -> Vec<R> {
+        node.forward(q, k, v, s)
+    }
+
+    fn attend_backward<R: Real>(
+        node: &Attend<R>,
+        inputs: (&[R], &[R], &[R]),
+        out: &[R],
+        dy: &[R],
+        s: Sizes,
+    ) -> [Vec<R>; 3] {
+        node.backward(inputs.0, inputs.1, inputs.2, out, dy, s)
+    }
+}
+
 impl<R: Real> Attend<R> {
     fn sizes(&self, q: &[usize], v: &[usize]) -> Sizes {
         let Pattern { askers, heads, .. } = &self.0;
@@ -223,7 +240,7 @@ impl<R: Real> CustomOp3 for Attend<R> {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let s = self.sizes(q_layout.dims(), v_layout.dims());
         let (q, k, v) = (slice::<R>(q, q_layout)?, slice::<R>(k, k_layout)?, slice::<R>(v, v_layout)?);
-        let out = rl_core::nn::kernel::simd(|| self.forward(q, k, v, s));
+        let out = attend_forward(self, q, k, v, s);
         let rows = s.rows * self.0.askers.len();
         let width = out.len() / rows.max(1);
         Ok((R::to_cpu_storage_owned(out), (rows, width).into()))
@@ -242,9 +259,7 @@ impl<R: Real> CustomOp3 for Attend<R> {
             with_slice(k, |k| {
                 with_slice(v, |v| {
                     with_slice(out, |out| {
-                        with_slice(dy, |dy| {
-                            Ok(rl_core::nn::kernel::simd(|| self.backward(q, k, v, out, dy, s)))
-                        })
+                        with_slice(dy, |dy| Ok(attend_backward(self, (q, k, v), out, dy, s)))
                     })
                 })
             })

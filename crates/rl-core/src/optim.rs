@@ -133,8 +133,7 @@ vectorised! {
                         *p = *p * shrink - lr * (*m * c1) / (v.sqrt() * root_c2 + eps);
                     }
             }
-            Method::LaProp { beta1, beta2, eps } => {
-            Self::AmsGrad { beta1, beta2, eps } => {
+            Method::AmsGrad { beta1, beta2, eps } => {
                 let (b1, b2, eps) = (real(beta1), real(beta2), real(eps));
                 let (c1, root_c2) = (real(1.0 / correction(beta1)), real(1.0 / correction(beta2).sqrt()));
                 for (((p, &g), (m, v)), largest) in all.zip(extra.iter_mut()) {
@@ -145,7 +144,7 @@ vectorised! {
                     *p -= lr * (*m * c1) / (largest.sqrt() * root_c2 + eps);
                 }
             }
-            Self::LaProp { beta1, beta2, eps } => {
+            Method::LaProp { beta1, beta2, eps } => {
                 let (b1, b2, eps) = (real(beta1), real(beta2), real(eps));
                 let (c1, c2) = (real(1.0 / correction(beta1)), real(1.0 / correction(beta2)));
                     for ((p, &g), (m, v)) in all {
@@ -247,7 +246,6 @@ impl Optimizer {
             return Err(Error::config("optimizer", "learning_rate", config.learning_rate, "positive"));
         }
         keep_freed_memory();
-        let extra = matches!(config.method, Method::RmsProp { .. });
         let extra = config.method.has_extra_slot();
         let zeros = |n: usize| vec![0f32; n];
         let modules = modules

@@ -1,19 +1,19 @@
 //! The exercises: a table, and what an exercise is.
 
 mod baselines;
-mod dreamer;
-mod i2a;
-mod pets;
-mod tdmpc;
 mod causal_bandits;
 mod causal_confusion;
 mod causal_discovery;
 mod causal_identification;
 mod causal_policy;
 mod causal_world_model;
+mod dreamer;
 mod federated;
-mod quantum;
+mod i2a;
 mod marl;
+mod pets;
+mod quantum;
+mod tdmpc;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -25,30 +25,11 @@ use serde_json::Value;
 pub fn table() -> &'static [Entry] {
     const TABLE: &[Entry] = &[
         Entry::of::<baselines::Baselines>(),
-        Entry::of::<dreamer::Dreamer>(),
-        Entry::of::<i2a::I2a>(),
+        Entry::of::<world_model_planning::WorldModelPlanning>(),
         Entry::of::<pets::Pets>(),
+        Entry::of::<dreamer::Dreamer>(),
         Entry::of::<tdmpc::Tdmpc>(),
-        Entry::of::<causal_bandits::CausalBandits>(),
-        Entry::of::<causal_confusion::CausalConfusion>(),
-        Entry::of::<causal_discovery::CausalDiscovery>(),
-        Entry::of::<causal_identification::CausalIdentification>(),
-        Entry::of::<causal_policy::CausalPolicy>(),
-        Entry::of::<causal_world_model::CausalWorldModelExercise>(),
-        Entry::of::<federated::FederatedCommunication>(),
-        Entry::of::<federated::FederatedFedAvg>(),
-        Entry::of::<federated::FederatedFlower>(),
-        Entry::of::<federated::FederatedPrivate>(),
-        Entry::of::<federated::FederatedRobust>(),
-        Entry::of::<quantum::Algorithms>(),
-        Entry::of::<quantum::BarrenPlateaus>(),
-        Entry::of::<quantum::CartPoleAgents>(),
-        Entry::of::<quantum::Control>(),
-        Entry::of::<quantum::Games>(),
-        Entry::of::<quantum::Lake>(),
-        Entry::of::<quantum::Noise>(),
-        Entry::of::<world_model_planning::WorldModelPlanning>(),
-        Entry::of::<world_model_planning::WorldModelPlanning>(),
+        Entry::of::<i2a::I2a>(),
         Entry::of::<marl::Games>(),
         Entry::of::<marl::Cooperative>(),
         Entry::of::<marl::Competitive>(),
@@ -57,6 +38,24 @@ pub fn table() -> &'static [Entry] {
         Entry::of::<marl::Foraging>(),
         Entry::of::<marl::Communication>(),
         Entry::of::<marl::League>(),
+        Entry::of::<causal_bandits::CausalBandits>(),
+        Entry::of::<causal_confusion::CausalConfusion>(),
+        Entry::of::<causal_discovery::CausalDiscovery>(),
+        Entry::of::<causal_identification::CausalIdentification>(),
+        Entry::of::<causal_policy::CausalPolicy>(),
+        Entry::of::<causal_world_model::CausalWorldModelExercise>(),
+        Entry::of::<quantum::Algorithms>(),
+        Entry::of::<quantum::BarrenPlateaus>(),
+        Entry::of::<quantum::CartPoleAgents>(),
+        Entry::of::<quantum::Control>(),
+        Entry::of::<quantum::Games>(),
+        Entry::of::<quantum::Lake>(),
+        Entry::of::<quantum::Noise>(),
+        Entry::of::<federated::FederatedCommunication>(),
+        Entry::of::<federated::FederatedFedAvg>(),
+        Entry::of::<federated::FederatedFlower>(),
+        Entry::of::<federated::FederatedPrivate>(),
+        Entry::of::<federated::FederatedRobust>(),
     ];
     TABLE
 }

@@ -3,10 +3,10 @@
 use super::model::WorldModel;
 use crate::Result;
 use rand::RngExt;
-use rl_core::StreamRng;
 use rl_core::nn::NormGru;
-use rl_core::nn::kernel::{Mat, Real, matmul, simd};
+use rl_core::nn::kernel::{Mat, Real, matmul};
 use rl_core::nn::mlp::Workspace;
+use rl_core::{StreamRng, vectorised};
 
 /// States of some rows: h, and the class of every categorical of z.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,24 +72,29 @@ fn gru(cell: &NormGru, x: &[f32], h: &mut [f32]) -> Result<()> {
         let (top, bottom) = weight.split_at(inputs * 3 * n);
         matmul(&mut all, 3 * n, false, Mat::rows(x, inputs), Mat::rows(top, 3 * n), (rows, 3 * n, inputs));
         matmul(&mut all, 3 * n, true, Mat::rows(h, n), Mat::rows(bottom, 3 * n), (rows, 3 * n, n));
-        simd(|| {
-            for (row, h) in all.chunks_exact_mut(3 * n).zip(h.chunks_exact_mut(n)) {
-                let mean = row.iter().sum::<f32>() / (3 * n) as f32;
-                let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / (3 * n) as f32;
-                let inverse = (variance + 1e-3).sqrt().recip();
-                for ((v, s), o) in row.iter_mut().zip(scale).zip(offset) {
-                    *v = (*v - mean) * inverse * s + o;
-                }
-                for i in 0..n {
-                    let candidate = (row[i].sigmoid() * row[n + i]).fast_tanh();
-                    let update = (row[2 * n + i] - 1.0).sigmoid();
-                    h[i] += update * (candidate - h[i]);
-                }
-            }
-        });
+        advance(&mut all, scale, offset, h, n);
         Ok(())
     })?;
     Ok(())
+}
+
+vectorised! {
+    /// Normalises the joint products of the three gates, and moves h.
+    fn advance(products: &mut [f32], scale: &[f32], offset: &[f32], h: &mut [f32], n: usize) {
+        for (row, h) in products.chunks_exact_mut(3 * n).zip(h.chunks_exact_mut(n)) {
+            let mean = row.iter().sum::<f32>() / (3 * n) as f32;
+            let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / (3 * n) as f32;
+            let inverse = (variance + 1e-3).sqrt().recip();
+            for ((v, s), o) in row.iter_mut().zip(scale).zip(offset) {
+                *v = (*v - mean) * inverse * s + o;
+            }
+            for i in 0..n {
+                let candidate = (row[i].sigmoid() * row[n + i]).fast_tanh();
+                let update = (row[2 * n + i] - 1.0).sigmoid();
+                h[i] += update * (candidate - h[i]);
+            }
+        }
+    }
 }
 
 /// A class of every row of logits `[N, K]`, drawn from the softmax mixed with the uniform distribution.

@@ -7,10 +7,10 @@
 
 use crate::Result;
 use candle_core::{DType, Device, Tensor};
-use rl_core::nn::kernel::{Mat, Real, add_column_sums, fill_rows, matmul, simd};
+use rl_core::nn::kernel::{Mat, Real, add_column_sums, fill_rows, matmul};
 use rl_core::nn::params::Layout;
 use rl_core::nn::{Init, Params, fused_loss};
-use rl_core::{Error, StreamRng};
+use rl_core::{Error, StreamRng, vectorised};
 use serde::{Deserialize, Serialize};
 
 /// Size of the ensemble and weights of its loss.
@@ -287,7 +287,7 @@ impl Network {
             matmul(z, layer.outputs, true, Mat::rows(source, layer.inputs), weight, shape);
             if i < last {
                 let z = &before[..n];
-                simd(|| after[..n].iter_mut().zip(z).for_each(|(a, &z)| *a = z * z.sigmoid()));
+                silu(z, &mut after[..n]);
             }
         }
     }
@@ -381,12 +381,7 @@ impl Network {
             let weight = Mat::rows(layer.weight(theta, member), n).t();
             matmul(below, k, false, Mat::rows(&d[..], n), weight, (rows, k, n));
             let z = &buffers.before[i - 1][..rows * k];
-            simd(|| {
-                below.iter_mut().zip(z).for_each(|(d, &z)| {
-                    let s = z.sigmoid();
-                    *d *= s + z * s * (R::real(1.0) - s);
-                });
-            });
+            silu_backward(z, below);
             std::mem::swap(d, below);
         }
     }
@@ -398,7 +393,7 @@ impl Network {
         for layer in &self.layers {
             let range = layer.weight..layer.weight + self.members * layer.inputs * layer.outputs;
             let (w, dw) = (&theta[range.clone()], &mut dtheta[range]);
-            simd(|| dw.iter_mut().zip(w).for_each(|(d, &w)| *d += decay * w));
+            add_scaled(dw, decay, w);
             loss += R::real(0.5) * decay * rl_core::nn::kernel::dot(w, w);
         }
         for j in 0..self.predicted {
@@ -407,6 +402,24 @@ impl Network {
             dtheta[self.min_log_var + j] = dtheta[self.min_log_var + j] - pull;
         }
         loss.to_f64()
+    }
+}
+
+vectorised! {
+    fn silu<R: Real>(z: &[R], y: &mut [R]) {
+        y.iter_mut().zip(z).for_each(|(y, &z)| *y = z * z.sigmoid());
+    }
+
+    fn silu_backward<R: Real>(z: &[R], d: &mut [R]) {
+        d.iter_mut().zip(z).for_each(|(d, &z)| {
+            let s = z.sigmoid();
+            *d *= s + z * s * (R::real(1.0) - s);
+        });
+    }
+
+    /// y += scale · x.
+    fn add_scaled<R: Real>(y: &mut [R], scale: R, x: &[R]) {
+        y.iter_mut().zip(x).for_each(|(y, &x)| *y += scale * x);
     }
 }
 

@@ -6,11 +6,11 @@ use crate::planning::Model;
 use crate::rssm::encode_action;
 use rand::RngExt;
 use rand_distr::StandardNormal;
-use rl_core::StreamRng;
 use rl_core::env::Actions;
 use rl_core::nn::Mlp;
-use rl_core::nn::kernel::{Real, simd};
+use rl_core::nn::kernel::Real;
 use rl_core::nn::mlp::Workspace;
+use rl_core::{StreamRng, vectorised};
 
 /// A network with a copy of its weights.
 #[derive(Clone, Debug)]
@@ -46,16 +46,16 @@ pub struct LatentModel {
     pub latent: Vec<f32>,
 }
 
-/// Softmax within groups, in place.
-fn simnorm(z: &mut [f32]) {
-    simd(|| {
+vectorised! {
+    /// Softmax within groups, in place.
+    fn simnorm(z: &mut [f32]) {
         for group in z.chunks_exact_mut(GROUP) {
             let max = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             group.iter_mut().for_each(|x| *x = (*x - max).fast_exp());
             let sum: f32 = group.iter().sum();
             group.iter_mut().for_each(|x| *x /= sum);
         }
-    });
+    }
 }
 
 impl LatentModel {
