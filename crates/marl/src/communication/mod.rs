@@ -1,7 +1,8 @@
 //! Messages that are trained end to end: gradients reach the speaker through what the listener does with its words.
 //!
-//! One network for a team. Agent i encodes its observation, hᵢ⁰ = tanh(E oᵢ); in each round it sends a message made of hᵢ,
-//! receives cᵢ from those it hears, and goes on with hᵢ ← tanh(W [hᵢ, cᵢ]); the last h gives its action:
+//! One network for a team. Agent i encodes its observation, hᵢ⁰ = e(oᵢ); in each round it sends a message made of hᵢ,
+//! receives cᵢ from those it hears, and goes on with hᵢ ← u([hᵢ, cᵢ]); the last h gives its action. e and u have one hidden
+//! layer and end in tanh, since what is heard mostly says which part of what is seen counts:
 //!
 //! - [`Kind::Average`], CommNet (Sukhbaatar et al. 2016): cᵢ = mean of h_j over j ≠ i.
 //! - [`Kind::Gated`], after IC3Net (Singh et al. 2019): the same of g_j h_j, with a gate g_j ∈ {0, 1} of the speaker's own.
@@ -140,16 +141,13 @@ impl Network {
             _ => {}
         }
         let sees = config.topology.sees(agents, matches!(config.kind, Kind::Attention { .. }))?;
-        let mut mlp = |inputs, outputs, activation, gain| {
-            let init = Init::Orthogonal { gain };
-            let shape = MlpConfig {
-                output_activation: activation,
-                output_init: init,
-                ..MlpConfig::relu(inputs, &[], outputs)
-            };
+        let mut mlp = |inputs, hidden: &[usize], outputs, activation, gain| {
+            let (init, output_init) = (Init::Orthogonal { gain: 2f64.sqrt() }, Init::Orthogonal { gain });
+            let plain = MlpConfig::relu(inputs, hidden, outputs);
+            let shape = MlpConfig { output_activation: activation, init, output_init, ..plain };
             Mlp::new(&shape, &Device::Cpu, rng)
         };
-        let encoder = mlp(inputs, width, Activation::Tanh, 2f64.sqrt())?;
+        let encoder = mlp(inputs, &[width], width, Activation::Tanh, 1.0)?;
         let mut rounds = Vec::with_capacity(config.rounds);
         for _ in 0..config.rounds {
             let (spoken, heard) = match config.kind {
@@ -158,11 +156,11 @@ impl Network {
                 Kind::Attention { .. } => (vec![width; 3], width),
                 Kind::Words { vocabulary } => (vec![vocabulary], agents * vocabulary),
             };
-            let speak = spoken.into_iter().map(|n| mlp(width, n, Activation::Identity, 1.0));
+            let speak = spoken.into_iter().map(|n| mlp(width, &[], n, Activation::Identity, 1.0));
             let speak = speak.collect::<rl_core::Result<_>>()?;
-            rounds.push(Round { speak, update: mlp(width + heard, width, Activation::Tanh, 2f64.sqrt())? });
+            rounds.push(Round { speak, update: mlp(width + heard, &[width], width, Activation::Tanh, 1.0)? });
         }
-        let head = mlp(width, outputs, Activation::Identity, 0.01)?;
+        let head = mlp(width, &[], outputs, Activation::Identity, 0.01)?;
         let heads = if let Kind::Attention { heads } = config.kind { heads } else { 1 };
         let pattern = Pattern { sees: sees.clone(), ..Pattern::all(agents, heads, true) };
         let mut mix = vec![0f32; agents * agents];
