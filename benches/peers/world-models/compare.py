@@ -12,7 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-PARAMETERS = 601_830
+# By our work: both sides must have as many.
+PARAMETERS = {"train": 601_830, "plan": 601_830, "ensemble": 25_333}
 SCRIPT = Path(__file__).with_name("pytorch_side.py")
 VARIABLES = ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
 # Threads, our work, the peer's works with a title each, rounds per process.
@@ -25,15 +26,16 @@ COMPARISONS = [
         3,
     ),
     (1, "plan", [("plan", "PyTorch")], "plan, 500 candidates x 8 steps x 5 iterations", 15),
+    (1, "ensemble", [("ensemble", "batched PyTorch")], "200 updates of an ensemble, 5 members x 64 rows", 5),
     (2, "plan", [("plan", "PyTorch")], "plan, 500 candidates x 8 steps x 5 iterations", 15),
 ]
 
 
-def measure(command, threads):
+def measure(command, threads, parameters):
     environment = os.environ | {name: str(threads) for name in VARIABLES}
     output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
     result = json.loads(output)
-    assert result["parameters"] == PARAMETERS, f"{command}: {result['parameters']} parameters, want {PARAMETERS}"
+    assert result["parameters"] == parameters, f"{command}: {result['parameters']} parameters, want {parameters}"
     return result
 
 
@@ -47,7 +49,7 @@ def main():
         samples, version = {side: [] for side in sides}, ""
         for _ in range(alternations):
             for side, command in sides.items():
-                result = measure(command, threads)
+                result = measure(command, threads, PARAMETERS[ours])
                 samples[side] += result["ms"]
                 version = result.get("torch", version)
         median = {side: statistics.median(values) for side, values in samples.items()}

@@ -1,10 +1,11 @@
 """The peer's side: a recurrent state-space model of 601,830 parameters in PyTorch on CPU, trained and planned with.
 
-    pytorch_side.py train-per-step|train-time-batched|plan THREADS ROUNDS
+    pytorch_side.py train-per-step|train-time-batched|plan|ensemble THREADS ROUNDS
 
 Prints one JSON object {work, threads, parameters, torch, ms}: milliseconds of every round but a first one that warms
 up. A training round is 54 batches of 16 sequences x 15 steps of random data (Adam 1e-3, global norm clipped to 1, loss
-read back after every batch); a planning round is one plan of 500 candidates x 8 steps x 5 iterations.
+read back after every batch); a planning round is one plan of 500 candidates x 8 steps x 5 iterations; an
+ensemble round is 200 updates of five members of 2 x 64 on 64 random transitions each.
 
 per-step       as tutorials write it: encoder, GRU, posterior, prior and all heads inside the time loop, 16 rows each;
                the continue head is computed and gets no loss.
@@ -150,7 +151,49 @@ def planner():
     return work
 
 
+def ensemble():
+    """PETS' ensemble: all members as one batched product per layer."""
+    members, rows, inputs, predicted, hidden = 5, 64, 4, 4, 64
+    widths = [inputs, hidden, hidden, 2 * predicted + 1]
+    weights = [nn.Parameter(torch.randn(members, i, o) / (2 * i**0.5)) for i, o in zip(widths, widths[1:])]
+    biases = [nn.Parameter(torch.zeros(members, 1, o)) for o in widths[1:]]
+    low, high = nn.Parameter(torch.full((predicted,), -10.0)), nn.Parameter(torch.full((predicted,), 0.5))
+    parameters = [*weights, *biases, low, high]
+    assert sum(p.numel() for p in parameters) == PARAMETERS["ensemble"]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    batches = [
+        (torch.rand(members, rows, inputs) * 2 - 1, torch.rand(members, rows, predicted) * 2 - 1) for _ in range(200)
+    ]
+    over = torch.zeros(members, rows)
+
+    def loss(x, target):
+        for i, (weight, bias) in enumerate(zip(weights, biases)):
+            x = torch.baddbmm(bias, x, weight)
+            x = F.silu(x) if i < 2 else x
+        mean, raw, logit = x.split([predicted, predicted, 1], -1)
+        log_var = high - F.softplus(high - raw)
+        log_var = low + F.softplus(log_var - low)
+        likelihood = ((mean - target) ** 2 * (-log_var).exp() + log_var).mean((1, 2)).sum()
+        ending = F.binary_cross_entropy_with_logits(logit.squeeze(-1), over) * members
+        decay = 0.5e-5 * sum((weight**2).sum() for weight in weights)
+        return likelihood + ending + 0.01 * (high - low).sum() + decay
+
+    def work():
+        for x, target in batches:
+            optimizer.zero_grad()
+            value = loss(x, target)
+            value.backward()
+            optimizer.step()
+            value.item()
+
+    return work
+
+
+# By work; the sides check each other's.
+PARAMETERS = {"ensemble": 25_333}
+
 WORKS = {
+    "ensemble": ensemble,
     "train-per-step": lambda: trainer(loss_per_step),
     "train-time-batched": lambda: trainer(loss_time_batched),
     "plan": planner,
@@ -169,8 +212,8 @@ def main():
         start = time.perf_counter()
         run()
         milliseconds.append((time.perf_counter() - start) * 1e3)
-    version = torch.__version__
-    print(json.dumps({"work": work, "threads": threads, "parameters": 601_830, "torch": version, "ms": milliseconds}))
+    version, parameters = torch.__version__, PARAMETERS.get(work, 601_830)
+    print(json.dumps({"work": work, "threads": threads, "parameters": parameters, "torch": version, "ms": milliseconds}))
 
 
 if __name__ == "__main__":

@@ -65,10 +65,10 @@ impl Exercise for I2a {
             starts: 500,
             environments: 16,
             rink: IceRink::default(),
-            behaviour_steps: 20_000,
-            transitions: 30_000,
-            model: GridModelConfig::default(),
-            agent: I2aConfig::default(),
+            behaviour_steps: 10_000,
+            transitions: 40_000,
+            model: GridModelConfig { updates: 8000, batch: 64, ..GridModelConfig::default() },
+            agent: I2aConfig { steps: 60_000, entropy: 0.02, ..I2aConfig::default() },
             noise: 0.1,
             agents: AGENTS.map(String::from).to_vec(),
         };
@@ -78,7 +78,7 @@ impl Exercise for I2a {
                 (config.model.updates, config.agent.steps) = (20, 400);
             }
             Preset::Quick => {}
-            Preset::Full => config.agent.steps = 300_000,
+            Preset::Full => config.agent.steps = 200_000,
         }
         config
     }

@@ -93,7 +93,8 @@ fn mountain_car() -> PetsConfig {
         updates_per_step: 0.5,
         train_every: 250,
         rollout: RolloutConfig { sample: false, ..RolloutConfig::default() },
-        planner: icem(35, 100, 4, 2.0),
+        // Without a preference for the sooner, the goal would always be reached later.
+        planner: PlannerConfig { discount: 0.99, ..icem(35, 100, 4, 2.0) },
         ..PetsConfig::default()
     }
 }
@@ -159,8 +160,7 @@ impl Exercise for Pets {
                 }
                 "cartpole" => {
                     let state = |o: &[f32]| std::array::from_fn(|i| f64::from(o[i]));
-                    Task { simulator: CartPole::default(), state, agent: &config.cartpole, config }
-                        .run(ctx)?;
+                    Task { simulator: CartPole, state, agent: &config.cartpole, config }.run(ctx)?;
                 }
                 _ => {
                     let state = |o: &[f32]| [f64::from(o[0]), f64::from(o[1])];

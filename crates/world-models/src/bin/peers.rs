@@ -1,7 +1,8 @@
-//! The two pieces of work that `benches/peers/world-models` times here and in PyTorch, as one JSON object each.
+//! The pieces of work that `benches/peers/world-models` times here and in PyTorch, as one JSON object each.
 //!
 //! `peers train THREADS ROUNDS`: 54 updates on batches of 16 × 15 random steps, the loss read back after each.
 //! `peers plan THREADS ROUNDS`: one plan, 500 candidates × 8 steps × 5 iterations with sampled imagination.
+//! `peers ensemble THREADS ROUNDS`: 200 updates of PETS' ensemble, five members of 2 × 64 on 64 random transitions each.
 //! A first round warms up and is not reported. Training always runs on one thread.
 
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
@@ -12,6 +13,7 @@ use rl_core::env::{Action, make};
 use rl_core::optim::{Clip, Optimizer, OptimizerConfig, backward};
 use rl_core::{SeedStream, StreamRng};
 use std::time::Instant;
+use world_models::pets::{Ensemble, EnsembleConfig, Minibatch};
 use world_models::planning::{Cem, Method, Planner, PlannerConfig};
 use world_models::rssm::{Rollout, Rssm, RssmConfig, Windows};
 
@@ -24,10 +26,13 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [work, threads, rounds] = &arguments[..] else {
-        return Err("usage: peers train|plan THREADS ROUNDS".into());
+        return Err("usage: peers train|plan|ensemble THREADS ROUNDS".into());
     };
     let (threads, rounds) = (threads.parse()?, rounds.parse()?);
     let seeds = SeedStream::new(1);
+    if work == "ensemble" {
+        return ensemble(rounds, seeds);
+    }
     // The continuation head gets no loss, as in the peer.
     let config = RssmConfig { open_loop: 0.0, continuation_scale: 0.0, ..RssmConfig::default() };
     let env = make("PointControl", 0)?;
@@ -84,6 +89,35 @@ fn train(model: &Rssm, rounds: usize, seeds: SeedStream) -> Outcome<Vec<f64>> {
         }
         Ok(())
     })
+}
+
+/// Observations of 3, actions of 1, as on Pendulum-v1.
+fn ensemble(rounds: usize, seeds: SeedStream) -> Outcome<()> {
+    const ROWS: usize = 64;
+    let config = EnsembleConfig::default();
+    let model = Ensemble::new(&config, 4, 4, &Device::Cpu, &mut seeds.stream("init", 0))?;
+    let mut optimizer = Optimizer::new(OptimizerConfig::adam(1e-3, 1e-8, Clip::None), &[model.params()])?;
+    let mut rng = seeds.stream("data", 0);
+    let rows = config.members * ROWS;
+    let mut uniform = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>();
+    let mut batch = || Minibatch {
+        rows: ROWS,
+        inputs: uniform(rows * 4),
+        targets: uniform(rows * 4),
+        terminated: vec![0.0; rows],
+    };
+    let batches: Vec<Minibatch<f32>> = (0..200).map(|_| batch()).collect();
+    let milliseconds = time(rounds, || {
+        for batch in &batches {
+            let (value, gradients) = backward(&model.loss(batch)?)?;
+            optimizer.step(&gradients)?;
+            std::hint::black_box(value);
+        }
+        Ok(())
+    })?;
+    let parameters = model.params().len();
+    println!(r#"{{"work": "ensemble", "threads": 1, "parameters": {parameters}, "ms": {milliseconds:?}}}"#);
+    Ok(())
 }
 
 fn plan(model: &Rssm, threads: usize, rounds: usize, seeds: SeedStream) -> Outcome<Vec<f64>> {

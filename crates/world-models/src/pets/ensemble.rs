@@ -399,7 +399,7 @@ impl Network {
         for j in 0..self.predicted {
             loss += pull * (theta[self.max_log_var + j] - theta[self.min_log_var + j]);
             dtheta[self.max_log_var + j] += pull;
-            dtheta[self.min_log_var + j] = dtheta[self.min_log_var + j] - pull;
+            dtheta[self.min_log_var + j] -= pull;
         }
         loss.to_f64()
     }
