@@ -176,7 +176,7 @@ impl BinaryModel {
 
     fn sample(&self, names: &[&str], rows: usize, rng: &mut StreamRng) -> Result<Table> {
         let p = self.reads.len();
-        let mut columns = vec![Vec::with_capacity(rows); p];
+        let mut columns = vec![Vec::new(); p];
         let mut bits = vec![0; p + self.hidden];
         for _ in 0..rows {
             bits[p..].iter_mut().for_each(|b| *b = usize::from(rng.random::<bool>()));
@@ -338,7 +338,7 @@ struct Quality {
 
 /// Treatment and outcome depend on z₁, z₂; a wrong model misses a term in exp(0.7 z₁). The effect is 2.
 fn observational_table(rows: usize, outcome: bool, propensity: bool, rng: &mut StreamRng) -> Result<Table> {
-    let mut columns = vec![Vec::with_capacity(rows); 4];
+    let mut columns = vec![Vec::new(); 4];
     for _ in 0..rows {
         let mut normal = || -> f64 { StandardNormal.sample(rng) };
         let (z1, z2, noise) = (normal(), normal(), normal());

@@ -259,9 +259,8 @@ fn rollout(agent: &mut CausalPolicyGradient, config: &Config, rng: &mut StreamRn
     }
     let mean = rewards.iter().flatten().map(|&r| f64::from(r)).sum::<f64>() / n as f64;
     for t in (0..STEPS - 1).rev() {
-        for e in 0..n {
-            rewards[t][e] += config.gamma * rewards[t + 1][e];
-        }
+        let (now, later) = rewards.split_at_mut(t + 1);
+        now[t].iter_mut().zip(&later[0]).for_each(|(g, next)| *g += config.gamma * next);
     }
     batch.returns = rewards.concat();
     Ok((batch, mean))

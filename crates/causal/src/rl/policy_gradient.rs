@@ -268,7 +268,7 @@ impl CausalPolicyGradient {
 }
 
 fn rows_of(observations: &[f32], width: usize) -> Result<usize> {
-    if observations.len() % width == 0 {
+    if observations.len().is_multiple_of(width) {
         return Ok(observations.len() / width);
     }
     Err(Error::shape("CausalPolicyGradient", format!("rows of {width} numbers"), observations.len()))
