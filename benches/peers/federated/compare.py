@@ -52,7 +52,7 @@ ours, theirs = worker([OURS, SCALE]), worker([PYTHON, os.path.join(os.path.dirna
 for name, work, peer, repeats in WORK:
     ask(ours, name), ask(theirs, name)  # warm-up
     times = [(ask(ours, name), ask(theirs, name)) for _ in range(repeats if SCALE == "1" else 1)]
-    row(work if SCALE == "1" else f"{work}, sizes / {SCALE}", peer, [a for a, _ in times], [b for _, b in times])
+    row(work if SCALE == "1" else f"{work} (sizes / {SCALE})", peer, [a for a, _ in times], [b for _, b in times])
 if os.environ.get("PEER_EXCHANGE", "1") == "1":
     rust = exchange(PYTHON, NODE, "rust", 10 if SCALE == "1" else 2)
     python = exchange(PYTHON, NODE, "python", 3 if SCALE == "1" else 1)

@@ -75,7 +75,7 @@ impl Exercise for FederatedFlower {
         let steps = config.rounds * config.ppo.steps_per_round();
         let here = ctx.session.once(&format!("{TASK}/one process"), |stage| in_one_process(config, stage))?;
         ctx.score(TASK, "one process", Role::Reference, Measure::RETURN, steps, last(&here.returns))?;
-        let prepared = match prepare() {
+        let prepared = match prepare(ctx.preset != Preset::Smoke) {
             Ok(prepared) => prepared,
             Err(missing) => {
                 ctx.note(format!("SKIPPED: nothing ran over Flower: {missing:#}"));
@@ -155,8 +155,8 @@ struct Prepared {
     node: PathBuf,
 }
 
-/// The environment, made if need be, and the node, built if need be.
-fn prepare() -> Result<Prepared> {
+/// The environment, made if need be and `install` allows it, and the node, built if need be.
+fn prepare(install: bool) -> Result<Prepared> {
     let workspace = machine::workspace();
     let venv = match std::env::var_os("FLOWER_VENV") {
         Some(venv) => PathBuf::from(venv),
@@ -164,6 +164,8 @@ fn prepare() -> Result<Prepared> {
     };
     let bin = venv.join("bin");
     if version(&bin).as_deref() != Some(VERSION) {
+        let mend = "the presets quick and full install it, or FLOWER_VENV names an environment that has it";
+        anyhow::ensure!(install, "{} has no flwr=={VERSION}: {mend}", venv.display());
         let python = ["python3", "python"]
             .into_iter()
             .find(|p| Command::new(p).arg("--version").output().is_ok_and(|o| o.status.success()));
