@@ -64,11 +64,11 @@ impl Exercise for I2a {
         let mut config = Config {
             starts: 500,
             environments: 16,
-            rink: IceRink::default(),
-            behaviour_steps: 10_000,
+            rink: IceRink { size: 4, walls: 2, holes: 2, ..IceRink::default() },
+            behaviour_steps: 5_000,
             transitions: 40_000,
             model: GridModelConfig { updates: 8000, batch: 64, ..GridModelConfig::default() },
-            agent: I2aConfig { steps: 60_000, entropy: 0.02, ..I2aConfig::default() },
+            agent: I2aConfig { steps: 50_000, entropy: 0.02, ..I2aConfig::default() },
             noise: 0.1,
             agents: AGENTS.map(String::from).to_vec(),
         };
@@ -78,7 +78,13 @@ impl Exercise for I2a {
                 (config.model.updates, config.agent.steps) = (20, 400);
             }
             Preset::Quick => {}
-            Preset::Full => config.agent.steps = 200_000,
+            Preset::Full => {
+                // The larger rink needs a model that has seen more.
+                config.rink = IceRink::default();
+                config.transitions = 100_000;
+                config.model = GridModelConfig { updates: 30_000, hidden: vec![512, 512], ..config.model };
+                config.agent.steps = 200_000;
+            }
         }
         config
     }
