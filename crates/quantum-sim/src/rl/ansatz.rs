@@ -158,8 +158,8 @@ pub fn chen(qubits: usize, layers: usize, entangler: Entangler) -> Result<Ansatz
 }
 
 /// The layers of the quantum-control exercise on an amplitude-encoded state: `layers` times RX RY RZ on every qubit and the
-/// entangler (there a ring of CNOTs). An entangler also stands behind the last layer: without it the last RZ commutes
-/// with a measurement of Z and has no gradient. 3nL angles from U[0, 2π).
+/// entangler (there a ring of CNOTs), one behind the last layer too. On two qubits that is one CNOT, and the last RZ on its
+/// target has a gradient only with an observable such as X₁. 3nL angles from U[0, 2π).
 ///
 /// # Errors
 /// When `qubits` is 0.

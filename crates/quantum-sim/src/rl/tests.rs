@@ -136,7 +136,12 @@ fn models() -> Vec<(&'static str, Box<dyn Model>)> {
         ),
         (
             "amplitudes",
-            pqc(amplitudes, list(4), Encoding::Amplitude { qubits: 2 }, Head::Affine { outputs: 3 }),
+            pqc(
+                amplitudes,
+                observables(&["Z0", "Z1", "X0 X1", "X1"]),
+                Encoding::Amplitude { qubits: 2 },
+                Head::Affine { outputs: 3 },
+            ),
         ),
         ("network", Box::new(Network::new(Encoding::angles(3), 5, 2))),
     ]

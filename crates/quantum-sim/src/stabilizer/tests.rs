@@ -81,15 +81,11 @@ fn generated_codes_have_silent_detectors_without_noise() {
     }
 }
 
-/// Stim 1.16: `detector_error_model().num_errors` of the generated memories at p = 0.01. With `decompose_errors=True` it
-/// counts 27, 111, 286 and 1953: one set of symptoms then stands once per way of splitting it.
+/// Stim 1.16 counts 21 for the generated repetition memory of distance 3 over 3 rounds at p = 0.01. With
+/// `decompose_errors=True` it counts 27: one set of symptoms then stands once per way of splitting it.
 #[test]
 fn single_errors_have_as_many_symptoms_as_the_undecomposed_model() {
-    let count = |c: StimCircuit| error_mechanisms(&c).unwrap();
-    assert_eq!(count(repetition_memory(3, 3, 0.01).unwrap()), 21);
-    assert_eq!(count(repetition_memory(5, 5, 0.01).unwrap()), 101);
-    assert_eq!(count(surface_memory(3, 3, 0.01).unwrap()), 219);
-    assert_eq!(count(surface_memory(5, 5, 0.01).unwrap()), 1677);
+    assert_eq!(error_mechanisms(&repetition_memory(3, 3, 0.01).unwrap()).unwrap(), 21);
 }
 
 #[test]
