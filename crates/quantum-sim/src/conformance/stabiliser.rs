@@ -54,8 +54,8 @@ fn memory(case: &Value, checker: &mut Checker) -> Checked {
     checker.exact(&format!("{what}: qubits"), circuit.qubits(), get(case, "num_qubits")?);
     checker.exact(&format!("{what}: detectors"), circuit.detectors(), get(case, "num_detectors")?);
     // `num_dem_errors` is not compared: the reference counts the instructions of a model made with `decompose_errors=True`,
-    // in which one set of symptoms stands once per way of splitting it. `error_mechanisms` counts the distinct sets, which is
-    // Stim's number without that option (a test has those).
+    // in which one set of symptoms stands once per way of splitting it. `error_mechanisms` counts the distinct sets: Stim's
+    // number without that option and with `flatten_loops=True` (a test has those).
     let mut circuits = vec![circuit];
     if let Some(given) = get::<Option<String>>(case, "circuit")? {
         circuits.push(StimCircuit::parse(&given).map_err(text)?);
