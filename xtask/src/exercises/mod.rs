@@ -9,6 +9,7 @@ mod causal_policy;
 mod causal_world_model;
 mod dreamer;
 mod federated;
+mod hybrid;
 mod i2a;
 mod marl;
 mod pets;
@@ -56,6 +57,8 @@ pub fn table() -> &'static [Entry] {
         Entry::of::<federated::FederatedFlower>(),
         Entry::of::<federated::FederatedPrivate>(),
         Entry::of::<federated::FederatedRobust>(),
+        Entry::of::<hybrid::QuantumCoordination>(),
+        Entry::of::<hybrid::ScenarioTraffic>(),
     ];
     TABLE
 }
