@@ -161,15 +161,13 @@ fn sweep(task: &Task, config: &Config, ctx: &mut Context) -> Result<()> {
         Line { name: "entangled team, played".into(), x: config.visibilities.clone(), y: played },
         constant("best classical", task.theory.classical),
         constant("quantum theory without noise", task.theory.quantum),
-        Line {
-            name: "theory's least useful visibility".into(),
-            x: vec![task.theory.visibility; 2],
-            y: vec![task.theory.classical, task.theory.quantum],
-        },
     ];
     ctx.figure(Figure {
         name: format!("{}-visibility", task.name.to_lowercase().replace(' ', "-")),
-        title: format!("{}: winning probability by visibility of the shared state", task.name),
+        title: format!(
+            "{}: winning probability by visibility; theory crosses the classical value at {:.4}",
+            task.name, task.theory.visibility
+        ),
         x_label: "visibility".into(),
         y_label: "winning probability".into(),
         lines,
