@@ -2,7 +2,7 @@
 //! discrete actions with a critic that looks at the other agents through attention.
 //!
 //! With e_j = encⱼ(o_j, a_j) and sᵢ = stateᵢ(oᵢ), xᵢ = Σ_{j≠i} softmax_j((W_q sᵢ)·(W_k e_j) / √d) · W_v e_j per head, and
-//! Qᵢ(o, a) = fᵢ([sᵢ, xᵢ])[aᵢ]: one pass gives the values of all own actions, which the counterfactual baseline needs.
+//! `Qᵢ(o, a) = fᵢ([sᵢ, xᵢ])[aᵢ]`: one pass gives the values of all own actions, which the counterfactual baseline needs.
 //! With temperature 1/c, c = [`Config::reward_scale`],
 //!
 //! yᵢ = rᵢ + γ (Q′ᵢ(o′, a′) − log π′ᵢ(a′ᵢ)/c), critic loss Σᵢ mean (Qᵢ − yᵢ)² + 10⁻³ mean ℓ²,

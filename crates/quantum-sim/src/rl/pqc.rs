@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Head {
-    /// out_a = w_a · factor · (shift + ⟨O_{observable[a]}⟩) + b_a
+    /// `out_a = w_a · factor · (shift + ⟨O_{observable[a]}⟩) + b_a`
     Scaled {
         /// Which observable each output reads.
         observable: Vec<usize>,

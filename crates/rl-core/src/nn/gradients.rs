@@ -1,8 +1,8 @@
 //! Gradients of flat parameters, kept as they come.
 //!
 //! Candle adds every contribution to a tensor of zeros that it allocates first: for parameters that are used once,
-//! three passes over the whole model to change nothing. Inside [`collect`] the fused nodes hand their parameters'
-//! gradients over here instead; the store that comes out is the same.
+//! three passes over the whole model to change nothing. Inside [`optim::backward`](crate::optim::backward) the fused
+//! nodes hand their parameters' gradients over here instead; the store that comes out is the same.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId};
