@@ -133,7 +133,7 @@ fn overview(run: &Run) -> Markup {
         p.overview {
             @if let Some(summary) = &run.summary {
                 span { b { (summary.preset) } " preset" }
-                span { b { (summary.seeds.len()) } " seeds" }
+                span { b { (summary.seeds.len()) } (if summary.seeds.len() == 1 { " seed" } else { " seeds" }) }
                 span { b { (summary.threads) } " thread" @if summary.threads != 1 { "s" } " per seed" }
                 span { b { (duration(summary.wall_seconds)) } }
             } @else {
