@@ -9,6 +9,7 @@ import sys
 
 HERE = pathlib.Path(__file__).parent
 parser = argparse.ArgumentParser()
+parser.add_argument("program", help="our side: the built example `peers` of crates/quantum-sim")
 parser.add_argument("--peers", default="jax,prism_q,qulacs,lightning,pennylane")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=2)
@@ -28,7 +29,7 @@ def run(command):
 
 
 def ours():
-    return run(["cargo", "bench", "--quiet", "-p", "quantum-sim", "--bench", "peer_work", "--", threads, *small])
+    return run([arguments.program, threads, *small])
 
 
 best, seen = {}, {}

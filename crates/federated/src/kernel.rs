@@ -4,8 +4,8 @@
 //! from memory once. Sums are taken in f64 in a fixed order; tiles are spread over rayon's pool without any
 //! effect on the result. Each kernel has a slow, obvious twin in the tests.
 
-use pulp::Arch;
 use rayon::prelude::*;
+use rl_core::vectorised;
 
 /// f32 or f64: what a parameter may be.
 pub trait Real: Copy + Default + PartialOrd + Send + Sync + std::fmt::Debug + 'static {
@@ -43,6 +43,10 @@ impl Real for f64 {
 
 /// Parameters per tile of a sum: 8 KiB of f64 accumulators.
 const TILE: usize = 1024;
+/// Parameters per tile of the distances: one client against all others runs in the first two levels of the cache.
+const NARROW: usize = 512;
+/// Sums that do not wait for one another.
+const SUMS: usize = 32;
 /// Parameters per piece of work handed to the pool.
 const PIECE: usize = 16 * TILE;
 /// Columns sorted at once: one row of f32 fills four AVX registers.
@@ -50,36 +54,36 @@ const LANES: usize = 32;
 
 /// `out_j = Σ_i w_i · x_ij`, accumulated in f64. `vectors: [N][D]`, `weights: [N]`, `out: [D]`; lengths agree.
 pub(crate) fn weighted_sum<F: Real>(vectors: &[&[F]], weights: &[f64], out: &mut [F]) {
-    let arch = Arch::new();
     out.par_chunks_mut(PIECE).enumerate().for_each(|(piece, out)| {
         let mut sum = [0.0f64; TILE];
         for (tile, out) in out.chunks_mut(TILE).enumerate() {
             let start = piece * PIECE + tile * TILE;
             let sum = &mut sum[..out.len()];
-            arch.dispatch(|| sum_tile(vectors, weights, start, sum));
+            sum_tile(vectors, weights, start, sum);
             out.iter_mut().zip(sum.iter()).for_each(|(o, s)| *o = F::from_f64(*s));
         }
     });
 }
 
-/// One tile of [`weighted_sum`], four clients per pass so that the accumulators are touched a quarter as often.
-#[inline(always)]
-fn sum_tile<F: Real>(vectors: &[&[F]], weights: &[f64], start: usize, sum: &mut [f64]) {
-    let width = sum.len();
-    sum.fill(0.0);
-    let row = |i: usize| &vectors[i][start..start + width];
-    let whole = vectors.len() / 4 * 4;
-    for i in (0..whole).step_by(4) {
-        let (a, b, c, d) = (row(i), row(i + 1), row(i + 2), row(i + 3));
-        let [wa, wb, wc, wd] = [weights[i], weights[i + 1], weights[i + 2], weights[i + 3]];
-        for j in 0..width {
-            sum[j] += (wa * a[j].to_f64() + wb * b[j].to_f64()) + (wc * c[j].to_f64() + wd * d[j].to_f64());
+vectorised! {
+    /// One tile of [`weighted_sum`], four clients per pass so that the accumulators are touched a quarter as often.
+    fn sum_tile<F: Real>(vectors: &[&[F]], weights: &[f64], start: usize, sum: &mut [f64]) {
+        let width = sum.len();
+        sum.fill(0.0);
+        let row = |i: usize| &vectors[i][start..start + width];
+        let whole = vectors.len() / 4 * 4;
+        for i in (0..whole).step_by(4) {
+            let (a, b, c, d) = (row(i), row(i + 1), row(i + 2), row(i + 3));
+            let [wa, wb, wc, wd] = [weights[i], weights[i + 1], weights[i + 2], weights[i + 3]];
+            for j in 0..width {
+                sum[j] += (wa * a[j].to_f64() + wb * b[j].to_f64()) + (wc * c[j].to_f64() + wd * d[j].to_f64());
+            }
         }
-    }
-    for (i, &w) in weights.iter().enumerate().skip(whole) {
-        let x = row(i);
-        for j in 0..width {
-            sum[j] += w * x[j].to_f64();
+        for (i, &w) in weights.iter().enumerate().skip(whole) {
+            let x = row(i);
+            for j in 0..width {
+                sum[j] += w * x[j].to_f64();
+            }
         }
     }
 }
@@ -93,7 +97,6 @@ pub(crate) fn reduce_sorted<F: Real>(
     reduce: impl Fn(&[[F; LANES]], &mut [F]) + Sync,
 ) {
     let network = sorting_network(vectors.len());
-    let arch = Arch::new();
     out.par_chunks_mut(PIECE).enumerate().for_each(|(piece, out)| {
         let mut rows = vec![[F::default(); LANES]; vectors.len()];
         for (block, out) in out.chunks_mut(LANES).enumerate() {
@@ -103,26 +106,25 @@ pub(crate) fn reduce_sorted<F: Real>(
                     *slot = if value.partial_cmp(&value).is_some() { value } else { F::INFINITY };
                 }
             }
-            arch.dispatch(|| {
-                sort_rows(&mut rows, &network);
-                reduce(&rows, out);
-            });
+            sort_rows(&mut rows, &network);
+            reduce(&rows, out);
         }
     });
 }
 
-/// Applies the comparators to whole rows: every lane is sorted independently, without branches.
-#[inline(always)]
-fn sort_rows<F: Real>(rows: &mut [[F; LANES]], network: &[(u32, u32)]) {
-    for &(low, high) in network {
-        let (a, b) = (rows[low as usize], rows[high as usize]);
-        let (mut least, mut most) = (a, b);
-        for lane in 0..LANES {
-            least[lane] = if b[lane] < a[lane] { b[lane] } else { a[lane] };
-            most[lane] = if b[lane] < a[lane] { a[lane] } else { b[lane] };
+vectorised! {
+    /// Applies the comparators to whole rows: every lane is sorted independently, without branches.
+    fn sort_rows<F: Real>(rows: &mut [[F; LANES]], network: &[(u32, u32)]) {
+        for &(low, high) in network {
+            let (a, b) = (rows[low as usize], rows[high as usize]);
+            let (mut least, mut most) = (a, b);
+            for lane in 0..LANES {
+                least[lane] = if b[lane] < a[lane] { b[lane] } else { a[lane] };
+                most[lane] = if b[lane] < a[lane] { a[lane] } else { b[lane] };
+            }
+            rows[low as usize] = least;
+            rows[high as usize] = most;
         }
-        rows[low as usize] = least;
-        rows[high as usize] = most;
     }
 }
 
@@ -147,21 +149,18 @@ fn sorting_network(n: usize) -> Vec<(u32, u32)> {
     network
 }
 
-/// Squared Euclidean distances of all pairs, `[N · N]` row-major with a zero diagonal. Differences are squared in
-/// the precision of the parameters and summed over tiles in f64.
+/// Squared Euclidean distances of all pairs, `[N · N]` row-major with a zero diagonal, in f64 throughout.
 pub(crate) fn squared_distances<F: Real>(vectors: &[&[F]]) -> Vec<f64> {
     let n = vectors.len();
     let dimension = vectors.first().map_or(0, |v| v.len());
-    let arch = Arch::new();
     // a fixed number of pieces, added in order: the same bits for every number of threads
     let pieces: Vec<Vec<f64>> = (0..dimension.div_ceil(PIECE))
         .into_par_iter()
         .map(|piece| {
-            let mut sums = vec![0.0; n * n];
+            let (mut sums, mut wide) = (vec![0.0; n * n], vec![0.0; n * NARROW]);
             let end = dimension.min((piece + 1) * PIECE);
-            for start in (piece * PIECE..end).step_by(TILE) {
-                let stop = end.min(start + TILE);
-                arch.dispatch(|| distance_tile(vectors, start, stop, &mut sums));
+            for start in (piece * PIECE..end).step_by(NARROW) {
+                distance_tile(vectors, start, end.min(start + NARROW), &mut wide, &mut sums);
             }
             sums
         })
@@ -178,30 +177,52 @@ pub(crate) fn squared_distances<F: Real>(vectors: &[&[F]]) -> Vec<f64> {
     distances
 }
 
-#[inline(always)]
-fn distance_tile<F: Real>(vectors: &[&[F]], start: usize, stop: usize, sums: &mut [f64]) {
-    let n = vectors.len();
-    for i in 0..n {
-        let a = &vectors[i][start..stop];
-        for j in i + 1..n {
-            sums[i * n + j] += squared_distance(a, &vectors[j][start..stop]);
+vectorised! {
+    /// Adds one tile's part to the upper triangle of `sums: [N · N]`. `wide: [N][NARROW]` takes the tile in f64, so that
+    /// a number is widened once and not once for each pair.
+    fn distance_tile<F: Real>(vectors: &[&[F]], start: usize, stop: usize, wide: &mut [f64], sums: &mut [f64]) {
+        let n = vectors.len();
+        let width = (stop - start).next_multiple_of(SUMS);
+        for (row, vector) in wide.chunks_exact_mut(NARROW).zip(vectors) {
+            row.fill(0.0);
+            row.iter_mut().zip(&vector[start..stop]).for_each(|(w, x)| *w = x.to_f64());
         }
+        let row = |i: usize| &wide[i * NARROW..][..width];
+        for i in 0..n {
+            for j in i + 1..n {
+                sums[i * n + j] += squared_distance(row(i), row(j));
+            }
+        }
+    }
+
+    /// `‖a − b‖²`; lengths agree.
+    fn squared_norm_of_difference<F: Real>(a: &[F], b: &[F]) -> f64 {
+        squared_distance(a, b)
     }
 }
 
-/// `Σ (a − b)²` in eight independent f64 sums, which the compiler keeps in registers.
+/// `Σ (a − b)²` in independent sums, which stay in registers.
 #[inline(always)]
 fn squared_distance<F: Real>(a: &[F], b: &[F]) -> f64 {
-    let mut lanes = [0.0f64; 16];
-    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let mut sums = [0.0f64; SUMS];
+    let (a, b) = (a.chunks_exact(SUMS), b.chunks_exact(SUMS));
     let rest: f64 =
         a.remainder().iter().zip(b.remainder()).map(|(x, y)| square(x.to_f64() - y.to_f64())).sum();
     for (x, y) in a.zip(b) {
-        for lane in 0..16 {
-            lanes[lane] += square(x[lane].to_f64() - y[lane].to_f64());
+        for lane in 0..SUMS {
+            let difference = x[lane].to_f64() - y[lane].to_f64();
+            sums[lane] = difference.mul_add(difference, sums[lane]);
         }
     }
-    lanes.iter().sum::<f64>() + rest
+    // By halves, as vectors.
+    let mut half = SUMS / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+        half /= 2;
+    }
+    sums[0] + rest
 }
 
 #[inline(always)]
@@ -217,7 +238,7 @@ pub fn norm<F: Real>(a: &[F]) -> f64 {
 /// `‖a − b‖₂`; the shorter length counts.
 pub(crate) fn distance<F: Real>(a: &[F], b: &[F]) -> f64 {
     let length = a.len().min(b.len());
-    Arch::new().dispatch(|| squared_distance(&a[..length], &b[..length])).sqrt()
+    squared_norm_of_difference(&a[..length], &b[..length]).sqrt()
 }
 
 #[cfg(test)]

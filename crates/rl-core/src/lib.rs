@@ -46,6 +46,7 @@ pub mod schedule;
 pub mod seed;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vector_unit;
 
 pub use {
     error::{Error, Result},

@@ -5,9 +5,9 @@
 //! thread (threads work on different blocks, see the planners). Only `gemm` chooses among kernels that may differ
 //! in the last bits between machines.
 
+use crate::vectorised;
 use candle_core::{CpuStorage, Layout, Storage, Tensor, WithDType};
 use std::ops::{AddAssign, SubAssign};
-use std::sync::OnceLock;
 
 /// The two element types of networks: `f32` to train, `f64` to check gradients.
 pub trait Real:
@@ -99,86 +99,6 @@ impl Real for f64 {
     fn real(x: f64) -> f64 {
         x
     }
-}
-
-/// The vector units that [`vectorised`](crate::vectorised) compiles for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VectorUnit {
-    /// AVX-512 as on all processors since Skylake-X: sixteen `f32` at once.
-    Avx512,
-    /// AVX2 with fused multiply-add: eight `f32` at once.
-    Avx2,
-    /// What every processor of the target has.
-    Portable,
-}
-
-impl VectorUnit {
-    /// The widest one of this machine.
-    #[inline]
-    pub fn widest() -> Self {
-        static WIDEST: OnceLock<VectorUnit> = OnceLock::new();
-        *WIDEST.get_or_init(|| {
-            #[cfg(target_arch = "x86_64")]
-            if pulp::x86::V4::is_available() {
-                return Self::Avx512;
-            } else if pulp::x86::V3::is_available() {
-                return Self::Avx2;
-            }
-            Self::Portable
-        })
-    }
-}
-
-/// Defines functions whose loops are compiled once for each [`VectorUnit`]; a call runs the widest one.
-///
-/// The body may call what is `#[inline(always)]`, or small, and other plain loops over slices. A closure handed to
-/// a dispatcher would be shorter to write, but one that the compiler declines to inline is compiled for the
-/// smallest unit, where each `mul_add` is a call of the C library: 75 % of a plan's time, once.
-///
-/// ```
-/// rl_core::vectorised! {
-///     /// xᵢ ← eˣⁱ.
-///     fn exponentiate<R: rl_core::nn::kernel::Real>(x: &mut [R]) {
-///         x.iter_mut().for_each(|x| *x = x.fast_exp());
-///     }
-/// }
-/// let mut x = [0.0f32, 1.0];
-/// exponentiate(&mut x);
-/// assert!((x[1] - 1f32.exp()).abs() < 1e-6);
-/// ```
-#[macro_export]
-macro_rules! vectorised {
-    ($($(#[$attribute:meta])* $vis:vis fn $name:ident $(<$R:ident: $bound:path>)? (
-        $($arg:ident: $type:ty),* $(,)?
-    ) $(-> $output:ty)? $body:block)*) => {$(
-        $(#[$attribute])*
-        #[allow(unsafe_code)]
-        #[allow(clippy::allow_attributes, clippy::too_many_arguments)]
-        $vis fn $name $(<$R: $bound>)? ($($arg: $type),*) $(-> $output)? {
-            #[inline(always)]
-            fn portable $(<$R: $bound>)? ($($arg: $type),*) $(-> $output)? $body
-
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
-                fn avx512 $(<$R: $bound>)? ($($arg: $type),*) $(-> $output)? {
-                    portable($($arg),*)
-                }
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2 $(<$R: $bound>)? ($($arg: $type),*) $(-> $output)? {
-                    portable($($arg),*)
-                }
-                match $crate::nn::kernel::VectorUnit::widest() {
-                    // SAFETY: this machine was found to have the unit.
-                    $crate::nn::kernel::VectorUnit::Avx512 => return unsafe { avx512($($arg),*) },
-                    // SAFETY: likewise.
-                    $crate::nn::kernel::VectorUnit::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::nn::kernel::VectorUnit::Portable => {}
-                }
-            }
-            portable($($arg),*)
-        }
-    )*};
 }
 
 /// A strided view of a matrix.

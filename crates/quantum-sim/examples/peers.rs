@@ -1,11 +1,11 @@
 //! The work that `benches/peers/quantum` gives to the peers, timed here: one JSON line per case, the least time over many
-//! short blocks in milliseconds. `cargo bench -p quantum-sim --bench peer_work -- [threads] [small]`
+//! short blocks in milliseconds. `cargo run --release -p quantum-sim --example peers -- [threads] [small]`
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     missing_docs,
-    reason = "a bench stops when its own circuits are unusable and prints its results"
+    reason = "a benchmark stops when its own circuits are unusable and prints its results"
 )]
 
 use quantum_sim::{Activation, Adjoint, Batch, Circuit, Parameter, Plan, Result, StateVector};
