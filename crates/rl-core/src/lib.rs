@@ -37,6 +37,7 @@ pub mod evaluate;
 pub mod experiment;
 #[cfg(feature = "nn")]
 pub mod nn;
+pub mod normal;
 pub mod normalize;
 pub mod numpy_rng;
 #[cfg(feature = "nn")]

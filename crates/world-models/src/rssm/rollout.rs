@@ -3,19 +3,18 @@
 //! No graph, no tensors, no allocation per step, and no copies: a candidate is one row `[a, s, 1, h]` of which every
 //! layer reads the part that it needs, with the row's stride, and in which h advances in place; the 1 makes biases rows
 //! of the weights. The weights are a snapshot,
-//! taken once after training. The first layers of the reward and continuation heads are one product; at the first step
-//! all candidates share the hidden state, so its product is one row.
+//! taken once after training. The first layers of the reward and continuation heads are one product, and so are both
+//! shares of the gates r and z. At the first step all candidates share the state: only the action's product is theirs.
 
 use super::scan::{Offsets, Sizes, std_of};
 use super::{Rssm, VARIANCE_EPS, encode_action};
 use crate::Result;
 use crate::planning::Model;
-use rand::RngExt;
-use rand_distr::StandardNormal;
 use rl_core::env::{Action, Actions};
 use rl_core::nn::kernel::{Mat, Real, dot_inline, fill_rows, matmul};
 use rl_core::nn::mlp::Workspace;
 use rl_core::nn::{Activation, Mlp, gru};
+use rl_core::normal::fill_standard_normal;
 use rl_core::normalize::RunningMeanStd;
 use rl_core::{Error, StreamRng, vectorised};
 
@@ -51,6 +50,21 @@ impl Dense {
         Self::new(&weight, &bias)
     }
 
+    /// The layer of the first `k` outputs and that of the others.
+    fn split_outputs(&self, k: usize) -> (Self, Self) {
+        let part = |range: std::ops::Range<usize>| {
+            let rows = self.weight.chunks_exact(self.outputs).flat_map(|row| &row[range.clone()]);
+            Self::new(&rows.copied().collect::<Vec<f32>>(), &self.bias[range.clone()])
+        };
+        (part(0..k), part(k..self.outputs))
+    }
+
+    /// The layer of both inputs, one after the other, whose output is the sum of both layers'.
+    fn stacked(self, below: &Self) -> Self {
+        let bias: Vec<f32> = self.bias.iter().zip(&below.bias).map(|(a, b)| a + b).collect();
+        Self::new(&[self.weight, below.weight.clone()].concat(), &bias)
+    }
+
     /// The last `inputs − k` rows of the weight first.
     fn rotated(mut self, k: usize) -> Self {
         self.weight.rotate_left(k * self.outputs);
@@ -75,6 +89,18 @@ impl Dense {
         }
         let weight = Mat::rows(&self.weight, self.outputs);
         matmul(y, self.outputs, add, Mat::rows(x, stride), weight, (rows, self.outputs, self.inputs));
+    }
+
+    /// [`forward`](Self::forward) of rows that differ in their first `k` inputs only; the bias is a row of the weight.
+    fn forward_shared(&self, k: usize, rows: usize, x: &[f32], stride: usize, y: &mut [f32]) {
+        let n = self.outputs;
+        let (own, common) = self.weight.split_at(k * n);
+        let (row, others) = y[..rows * n].split_at_mut(n);
+        matmul(row, n, false, Mat::rows(&x[k..], stride), Mat::rows(common, n), (1, n, self.inputs - k));
+        fill_rows(others, row);
+        if k > 0 {
+            matmul(y, n, true, Mat::rows(x, stride), Mat::rows(own, n), (rows, n, k));
+        }
     }
 
     /// [`forward`](Self::forward) and ReLU.
@@ -102,10 +128,11 @@ pub struct Rollout {
     encoder: (Mlp, Vec<f32>),
     decoder: (Mlp, Vec<f32>),
     embedding: Dense,
-    /// From `[a, s, 1]`.
-    from_input: Dense,
-    /// From `[1, h]`, like the prior.
-    from_hidden: Dense,
+    /// Both shares of the gates r and z, from `[a, s, 1, h]`.
+    reset_update: Dense,
+    /// The shares of n: from `[a, s, 1]`, and from `[1, h]`, like the prior.
+    n_input: Dense,
+    n_hidden: Dense,
     prior: Dense,
     /// h's share of the posterior; its bias is in `embedding`.
     posterior: Dense,
@@ -150,6 +177,8 @@ impl Rollout {
             Ok((input, hidden, layer(prior, deter, 2 * stoch), posterior))
         })?;
         let (from_input, from_hidden, prior, posterior) = recurrent;
+        let (input_rz, n_input) = from_input.rotated(stoch).split_outputs(2 * deter);
+        let (hidden_rz, n_hidden) = from_hidden.split_outputs(2 * deter);
         let scale = &model.reward_scale;
         Ok(Self {
             sizes,
@@ -157,8 +186,9 @@ impl Rollout {
             encoder: (model.encoder.clone(), model.encoder.params().to_vec()?),
             decoder: (model.decoder.clone(), model.decoder.params().to_vec()?),
             embedding: layers(&model.embedding)?.remove(0),
-            from_input: from_input.rotated(stoch).with_one_at(sizes.input()),
-            from_hidden: from_hidden.with_one_at(0),
+            reset_update: input_rz.stacked(&hidden_rz).with_one_at(sizes.input()),
+            n_input: n_input.with_one_at(sizes.input()),
+            n_hidden: n_hidden.with_one_at(0),
             prior: prior.with_one_at(0),
             posterior,
             first,
@@ -189,11 +219,12 @@ impl Rollout {
             one_h[1..].copy_from_slice(&state.deter);
         }
         one_h[0] = 1.0;
-        let (mut gi, mut gh) = (vec![0.0; 3 * deter], vec![0.0; 3 * deter]);
-        self.from_hidden.forward(1, one_h, deter + 1, &mut gh);
         let mut next = State { deter: one_h[1..].to_vec(), stoch: vec![0.0; stoch] };
-        self.from_input.forward(1, &cell, cell.len(), &mut gi);
-        gru::gates_forward(&gi, &gh, &mut next.deter, deter, deter);
+        let (mut rz, mut input, mut hidden) = (vec![0.0; 2 * deter], vec![0.0; deter], vec![0.0; deter]);
+        self.n_hidden.forward(1, one_h, deter + 1, &mut hidden);
+        self.n_input.forward(1, &cell, cell.len(), &mut input);
+        self.reset_update.forward(1, &cell, cell.len(), &mut rz);
+        gru::gates_forward_summed(&rz, &input, &hidden, &mut next.deter, deter, deter);
         let mut normalised = observation.to_vec();
         self.observation_scale.normalize(&mut normalised, VARIANCE_EPS, f32::INFINITY);
         let mut workspace = Workspace::default();
@@ -231,17 +262,18 @@ impl Rollout {
         for (i, cell) in batch.cells.chunks_exact_mut(width).enumerate() {
             encode_action(actions.row(i, rows), &mut cell[..action]);
         }
-        self.from_input.forward(rows, &batch.cells, width, &mut batch.from_input);
+        let Imagined { cells, reset_update, n_input, n_hidden, .. } = batch;
         if batch.shared {
-            let (row, rest) = batch.from_hidden.split_at_mut(3 * deter);
-            self.from_hidden.forward(1, &batch.cells[one..], width, row);
-            fill_rows(rest, row);
+            self.reset_update.forward_shared(action, rows, cells, width, reset_update);
+            self.n_input.forward_shared(action, rows, cells, width, n_input);
+            self.n_hidden.forward_shared(0, rows, &cells[one..], width, n_hidden);
         } else {
-            self.from_hidden.forward(rows, &batch.cells[one..], width, &mut batch.from_hidden);
+            self.reset_update.forward(rows, cells, width, reset_update);
+            self.n_input.forward(rows, cells, width, n_input);
+            self.n_hidden.forward(rows, &cells[one..], width, n_hidden);
         }
         batch.shared = false;
-        let h = &mut batch.cells[one + 1..];
-        gru::gates_forward(&batch.from_input, &batch.from_hidden, h, width, deter);
+        gru::gates_forward_summed(reset_update, n_input, n_hidden, &mut cells[one + 1..], width, deter);
         self.draw(batch, rng);
     }
 
@@ -256,7 +288,7 @@ impl Rollout {
             for (raw, statistics) in batch.raw.chunks_exact_mut(stoch).zip(statistics.clone()) {
                 raw.copy_from_slice(&statistics[stoch..]);
             }
-            batch.noise.iter_mut().for_each(|z| *z = rng.sample(StandardNormal));
+            fill_standard_normal(&mut batch.noise, rng);
             scale_noise(&mut batch.noise, &batch.raw, self.std_floor);
         } else {
             batch.noise.fill(0.0);
@@ -348,8 +380,10 @@ pub struct Imagined {
     shared: bool,
     /// `[rows, A + S + 1 + H]`: an action, and the state that it is taken in; then the state that follows.
     cells: Vec<f32>,
-    from_input: Vec<f32>,
-    from_hidden: Vec<f32>,
+    /// The gates' inputs: `[rows, 2 H]` and twice `[rows, H]`.
+    reset_update: Vec<f32>,
+    n_input: Vec<f32>,
+    n_hidden: Vec<f32>,
     /// `[rows, 2 S]`, the prior's, and its second half by itself.
     statistics: Vec<f32>,
     raw: Vec<f32>,
@@ -370,8 +404,9 @@ impl Model for Rollout {
         let Sizes { deter, stoch, action } = self.sizes;
         (batch.rows, batch.shared) = (rows, true);
         batch.cells.resize(rows * self.sizes.cell(), 0.0);
-        batch.from_input.resize(rows * 3 * deter, 0.0);
-        batch.from_hidden.resize(rows * 3 * deter, 0.0);
+        batch.reset_update.resize(rows * 2 * deter, 0.0);
+        batch.n_input.resize(rows * deter, 0.0);
+        batch.n_hidden.resize(rows * deter, 0.0);
         batch.statistics.resize(rows * 2 * stoch, 0.0);
         batch.raw.resize(rows * stoch, 0.0);
         batch.noise.resize(rows * stoch, 0.0);

@@ -21,9 +21,9 @@ pub(in crate::exercises) struct Lake;
 pub(in crate::exercises) struct Config {
     /// Layers of the circuit: 2.
     layers: usize,
-    /// Steps after which an episode is cut off: 100 (published: 2500, in which an agent that walks against a wall stays).
+    /// Steps after which an episode is cut off: 2500.
     max_steps: u32,
-    /// The published settings otherwise.
+    /// The published settings.
     q_learning: QLearningConfig,
 }
 
@@ -51,7 +51,7 @@ impl Exercise for Lake {
             solved: Some(Solved { window: 10, mean: 0.94 }),
             double: false,
         };
-        Config { layers: 2, max_steps: 100, q_learning }
+        Config { layers: 2, max_steps: 2500, q_learning }
     }
 
     fn seeds(preset: Preset) -> u64 {
