@@ -16,7 +16,9 @@ from importlib.metadata import version
 import numpy as np
 
 warnings.filterwarnings("ignore")
-AGENTS, OBSERVATION, ACTION, BATCH, WIDTH = 3, 6, 2, 64, 64
+AGENTS, WIDTH = 3, 64
+ARENA = {"observation": 6, "action": 2, "hidden": 256, "batch": 64, "rate": 1e-3, "clip": 1.0, "gamma": 0.99, "squash": "tanh"}
+SPREAD = {"observation": 18, "action": 5, "hidden": 64, "batch": 1024, "rate": 1e-2, "clip": 0.5, "gamma": 0.95, "squash": "sigmoid"}
 
 
 def particle(name, steps):
@@ -59,7 +61,7 @@ class Arena:
         self.reset()
 
     def reset(self):
-        self.state, self.t = self.rng.uniform(-2, 2, (AGENTS, OBSERVATION)), 0
+        self.state, self.t = self.rng.uniform(-2, 2, (AGENTS, 6)), 0
         return self.observe()
 
     def observe(self):
@@ -77,14 +79,32 @@ class Arena:
         return self.observe(), -np.linalg.norm(p, axis=1) - 0.05 * gaps, over
 
 
-class Maddpg:
-    """Attention critics per agent, networks of 256-256, batch 64, Adam 1e-3, clipped at 1: see README.md."""
+class Spread:
+    """mpe2's simple_spread with continuous actions, observations stacked."""
 
     def __init__(self):
+        self.env = importlib.import_module("mpe2.simple_spread_v3").parallel_env(continuous_actions=True)
+        self.env.reset(seed=0)
+        self.names = self.env.possible_agents
+
+    def reset(self):
+        return np.stack([row for row in self.env.reset()[0].values()])
+
+    def step(self, actions):
+        after, rewards, _, _, _ = self.env.step(dict(zip(self.names, actions)))
+        over = not self.env.agents
+        return np.stack([after[name] for name in self.names]), np.array([rewards[name] for name in self.names]), over
+
+
+class Maddpg:
+    """Attention critics per agent: see README.md for the two sets of sizes."""
+
+    def __init__(self, sizes):
         import torch
         from torch import nn
 
-        self.torch, self.nn = torch, nn
+        self.torch, self.nn, self.sizes = torch, nn, sizes
+        observation, action, hidden, rate = (sizes[name] for name in ("observation", "action", "hidden", "rate"))
 
         def mlp(*widths, last=None):
             layers = []
@@ -95,9 +115,9 @@ class Maddpg:
         class Critic(nn.Module):
             def __init__(self):
                 super().__init__()
-                entity = OBSERVATION + ACTION
+                entity = observation + action
                 self.query, self.key, self.value = (nn.Linear(entity, WIDTH) for _ in range(3))
-                self.head = mlp(WIDTH + entity, 256, 256, 1)
+                self.head = mlp(WIDTH + entity, hidden, hidden, 1)
 
             def forward(self, everyone, agent):
                 own = everyone[:, agent]
@@ -105,25 +125,27 @@ class Maddpg:
                 attended = torch.bmm(torch.softmax(scores, -1).unsqueeze(1), self.value(everyone)).squeeze(1)
                 return self.head(torch.cat([attended, own], -1)).squeeze(-1)
 
-        make_actor = lambda: mlp(OBSERVATION, 256, 256, ACTION, last=nn.Tanh())  # noqa: E731
+        last = nn.Tanh() if sizes["squash"] == "tanh" else nn.Sigmoid()
+        make_actor = lambda: mlp(observation, hidden, hidden, action, last=last)  # noqa: E731
         self.actors, self.critics = [make_actor() for _ in range(AGENTS)], [Critic() for _ in range(AGENTS)]
         self.target_actors, self.target_critics = [make_actor() for _ in range(AGENTS)], [Critic() for _ in range(AGENTS)]
         for online, target in zip(self.actors + self.critics, self.target_actors + self.target_critics):
             target.load_state_dict(online.state_dict())
         actor, critic = (sum(p.numel() for p in m.parameters()) for m in (self.actors[0], self.critics[0]))
-        assert (actor, critic) == (68_098, 86_465), (actor, critic)
-        adam = lambda m: torch.optim.Adam(m.parameters(), lr=1e-3)  # noqa: E731
+        assert (actor, critic) == ((68_098, 86_465) if hidden == 256 else (5_701, 14_465)), (actor, critic)
+        adam = lambda m: torch.optim.Adam(m.parameters(), lr=rate)  # noqa: E731
         self.actor_steps, self.critic_steps = [adam(m) for m in self.actors], [adam(m) for m in self.critics]
         self.rng, self.size, self.at = np.random.default_rng(1), 0, 0
         shape = (100_000, AGENTS)
-        self.o, self.n = np.zeros((*shape, OBSERVATION), np.float32), np.zeros((*shape, OBSERVATION), np.float32)
-        self.a, self.r, self.d = np.zeros((*shape, ACTION), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self.o, self.n = np.zeros((*shape, observation), np.float32), np.zeros((*shape, observation), np.float32)
+        self.a, self.r, self.d = np.zeros((*shape, action), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
     def act(self, observation):
         with self.torch.no_grad():
             rows = self.torch.from_numpy(observation)
             actions = np.stack([actor(rows[i]).numpy() for i, actor in enumerate(self.actors)])
-        return np.clip(actions + self.rng.normal(0, 0.1, actions.shape), -1, 1).astype(np.float32)
+        low, spread = (-1, 0.1) if self.sizes["squash"] == "tanh" else (0, 0.05)
+        return np.clip(actions + self.rng.normal(0, spread, actions.shape), low, 1).astype(np.float32)
 
     def store(self, o, a, r, n, d):
         i = self.at % len(self.o)
@@ -132,7 +154,8 @@ class Maddpg:
 
     def update(self):
         torch, nn = self.torch, self.nn
-        rows = self.rng.integers(self.size, size=BATCH)
+        gamma, clip = self.sizes["gamma"], self.sizes["clip"]
+        rows = self.rng.integers(self.size, size=self.sizes["batch"])
         o, a, r, n, d = (torch.from_numpy(x[rows]) for x in (self.o, self.a, self.r, self.n, self.d))
         with torch.no_grad():
             next_actions = torch.stack([actor(n[:, i]) for i, actor in enumerate(self.target_actors)], 1)
@@ -140,11 +163,11 @@ class Maddpg:
         now = torch.cat([o, a], -1)
         for i in range(AGENTS):
             with torch.no_grad():
-                y = r[:, i] + 0.99 * (1 - d[:, i]) * self.target_critics[i](after, i)
+                y = r[:, i] + gamma * (1 - d[:, i]) * self.target_critics[i](after, i)
             loss = nn.functional.mse_loss(self.critics[i](now, i), y)
             self.critic_steps[i].zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(self.critics[i].parameters(), 1.0)
+            nn.utils.clip_grad_norm_(self.critics[i].parameters(), clip)
             self.critic_steps[i].step()
             loss.item()
         for i in range(AGENTS):
@@ -153,7 +176,7 @@ class Maddpg:
             loss = -self.critics[i](everyone, i).mean()
             self.actor_steps[i].zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(self.actors[i].parameters(), 1.0)
+            nn.utils.clip_grad_norm_(self.actors[i].parameters(), clip)
             self.actor_steps[i].step()
             loss.item()
         with torch.no_grad():
@@ -162,23 +185,23 @@ class Maddpg:
                     q.lerp_(p, 0.01)
 
 
-def maddpg(steps, update_every):
-    learner, arena = Maddpg(), Arena()
-    observation, count = arena.reset(), 0
+def maddpg(sizes, world, steps, update_every, first):
+    """`steps` environment steps, with a joint update every so many of them, after `first` to begin with."""
+    learner, world = Maddpg(sizes), world()
+    observation, count = world.reset(), 0
 
     def step():
         nonlocal observation, count
         actions = learner.act(observation)
-        after, rewards, over = arena.step(actions)
+        after, rewards, over = world.step(actions)
         learner.store(observation, actions, rewards, after, False)
-        observation = arena.reset() if over else after
+        observation = world.reset() if over else after
         count += 1
-        if count > BATCH and count % update_every == 0:
+        if count > sizes["batch"] and count % update_every == 0:
             learner.update()
 
-    if update_every == 1:
-        for _ in range(500):
-            step()
+    for _ in range(first):
+        step()
 
     def work():
         for _ in range(steps):
@@ -187,32 +210,37 @@ def maddpg(steps, update_every):
     return work
 
 
-def mappo(copies):
-    """Ten passes over copies x 25 x 3 rows: spread's sizes, actor 21-64-64-5, critic 57-64-64-1, layer normalisation."""
-    import torch
-    from torch import nn
+class Mappo:
+    """Spread's sizes: actor 21-64-64-5, critic 57-64-64-1, layer normalisation; identities behind the inputs."""
 
-    rows = copies * 25 * 3
+    def __init__(self):
+        import torch
+        from torch import nn
 
-    def network(inputs, outputs):
-        hidden = lambda a, b: [nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU()]  # noqa: E731
-        return nn.Sequential(*hidden(inputs, 64), *hidden(64, 64), nn.Linear(64, outputs))
+        def network(inputs, outputs):
+            hidden = lambda a, b: [nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU()]  # noqa: E731
+            return nn.Sequential(*hidden(inputs, 64), *hidden(64, 64), nn.Linear(64, outputs))
 
-    actor, critic = network(18 + 3, 5), network(54 + 3, 1)
-    adams = [torch.optim.Adam(m.parameters(), lr=7e-4, eps=1e-5) for m in (actor, critic)]
-    seen, joint = torch.randn(rows, 21), torch.randn(rows, 57)
-    after, rewards = torch.randn(rows, 57), torch.randn(25, rows // 25)
-    with torch.no_grad():
-        policy = torch.distributions.Categorical(logits=actor(seen))
-        actions = policy.sample()
-        old = policy.log_prob(actions)
+        self.torch, self.nn = torch, nn
+        self.actor, self.critic = network(18 + 3, 5), network(54 + 3, 1)
+        self.adams = [torch.optim.Adam(m.parameters(), lr=7e-4, eps=1e-5) for m in (self.actor, self.critic)]
 
-    def work():
+    def act(self, rows):
+        """Actions and their log-probabilities of rows [R, 21]."""
+        with self.torch.no_grad():
+            policy = self.torch.distributions.Categorical(logits=self.actor(rows))
+            actions = policy.sample()
+            return actions, policy.log_prob(actions)
+
+    def update(self, seen, joint, after, rewards, actions, old):
+        """Ten passes over T x R rows: seen [T R, 21], joint and after [T R, 57], rewards [T, R]."""
+        torch, nn = self.torch, self.nn
+        steps = len(rewards)
         with torch.no_grad():
-            values, following = critic(joint).view(25, -1), critic(after).view(25, -1)
+            values, following = self.critic(joint).view(steps, -1), self.critic(after).view(steps, -1)
             advantages, last = torch.zeros_like(rewards), torch.zeros(rewards.shape[1])
-            for t in reversed(range(25)):
-                last = rewards[t] + 0.99 * following[t] - values[t] + (0.99 * 0.95 * last if t < 24 else 0.0)
+            for t in reversed(range(steps)):
+                last = rewards[t] + 0.99 * following[t] - values[t] + (0.99 * 0.95 * last if t < steps - 1 else 0.0)
                 advantages[t] = last
             returns = (advantages + values).flatten()
             returns = (returns - returns.mean()) / returns.std()
@@ -220,23 +248,62 @@ def mappo(copies):
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-5)
             before = values.flatten()
         for _ in range(10):
-            policy = torch.distributions.Categorical(logits=actor(seen))
+            policy = torch.distributions.Categorical(logits=self.actor(seen))
             ratio = (policy.log_prob(actions) - old).exp()
             gain = torch.min(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages)
             loss = -gain.mean() - 0.01 * policy.entropy().mean()
-            adams[0].zero_grad()
+            self.adams[0].zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(actor.parameters(), 10.0)
-            adams[0].step()
-            v = critic(joint).squeeze(-1)
+            nn.utils.clip_grad_norm_(self.actor.parameters(), 10.0)
+            self.adams[0].step()
+            v = self.critic(joint).squeeze(-1)
             near = before + (v - before).clamp(-0.2, 0.2)
             huber = lambda x: nn.functional.huber_loss(x, returns, reduction="none", delta=10.0)  # noqa: E731
             loss = torch.max(huber(v), huber(near)).mean()
-            adams[1].zero_grad()
+            self.adams[1].zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(critic.parameters(), 10.0)
-            adams[1].step()
+            nn.utils.clip_grad_norm_(self.critic.parameters(), 10.0)
+            self.adams[1].step()
             loss.item()
+
+
+def mappo(copies):
+    """One update on random rows of `copies` x 25 steps x 3 agents."""
+    learner, rows = Mappo(), copies * 25 * 3
+    torch = learner.torch
+    seen, joint = torch.randn(rows, 21), torch.randn(rows, 57)
+    after, rewards = torch.randn(rows, 57), torch.randn(25, rows // 25)
+    actions, old = learner.act(seen)
+    return lambda: learner.update(seen, joint, after, rewards, actions, old)
+
+
+def mappo_training(copies):
+    """A rollout of 25 steps in `copies` copies of mpe2's simple_spread, one after another, and the update."""
+    learner = Mappo()
+    torch = learner.torch
+    envs = [importlib.import_module("mpe2.simple_spread_v3").parallel_env() for _ in range(copies)]
+    names = envs[0].possible_agents
+    identity = np.tile(np.eye(3, dtype=np.float32), (copies, 1))
+
+    def look(rows):
+        """Rows [copies, 3, 18] as inputs of actor and critic."""
+        joint = np.repeat(rows.reshape(copies, 54), 3, axis=0)
+        own = rows.reshape(copies * 3, 18)
+        return [torch.from_numpy(np.concatenate([part, identity], 1)) for part in (own, joint)]
+
+    def work():
+        now = np.stack([[row for row in env.reset()[0].values()] for env in envs])
+        seen, joint, after, rewards, actions, old = ([] for _ in range(6))
+        for _ in range(25):
+            own, all_now = look(now)
+            chosen, log_prob = learner.act(own)
+            moves = chosen.view(copies, 3).tolist()
+            results = [env.step(dict(zip(names, move))) for env, move in zip(envs, moves)]
+            now = np.stack([[result[0][name] for name in names] for result in results])
+            rewards.append(torch.tensor([result[1][name] for result in results for name in names], dtype=torch.float32))
+            seen.append(own), joint.append(all_now), after.append(look(now)[1]), actions.append(chosen), old.append(log_prob)
+        cat = torch.cat
+        learner.update(cat(seen), cat(joint), cat(after), torch.stack(rewards), cat(actions), cat(old))
 
     return work
 
@@ -245,7 +312,7 @@ def main():
     work, threads, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     scale = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     few = 25_000 // scale
-    learning = work in ("maddpg", "training", "mappo")
+    learning = work.startswith(("maddpg", "mappo"))
     if learning:
         import torch
 
@@ -256,9 +323,10 @@ def main():
         "spread": lambda: particle("simple_spread", few),
         "tag": lambda: particle("simple_tag", few),
         "foraging": lambda: foraging(few),
-        "maddpg": lambda: maddpg(max(20 // scale, 1), 1),
-        "training": lambda: maddpg(max(200 // scale, 4), 4),
+        "maddpg": lambda: maddpg(ARENA, Arena, max(20 // scale, 1), 1, 500),
+        "maddpg-training": lambda: maddpg(SPREAD, Spread, max(1_000 // scale, 100), 100, 1_100),
         "mappo": lambda: mappo(max(128 // scale, 1)),
+        "mappo-training": lambda: mappo_training(10),
     }[work]()
     milliseconds = []
     for _ in range(rounds + 1):

@@ -2,8 +2,8 @@
 //! milliseconds of every round but a first one that warms up. SCALE divides the amount of work, to try the script.
 //!
 //! Works: `spread`, `tag`, `foraging` (25,000 steps of one copy), the same with `-batch` (1,024,000 steps in 1,024 copies),
-//! `maddpg` (20 joint updates), `mappo` (one update), `training` (200 environment steps of MADDPG). Sizes stand in
-//! benches/peers/marl/README.md.
+//! `maddpg` (20 joint updates), `mappo` (one update), `maddpg-training` (1,000 environment steps) and `mappo-training` (one
+//! rollout and its update). Sizes stand in benches/peers/marl/README.md.
 
 // The output is what the example is for.
 #![allow(clippy::print_stdout)]
@@ -73,7 +73,7 @@ fn particle(name: &str) -> World {
 }
 
 /// Three agents of observation 6 and action 2 in PointArena, attention critics, networks of 256-256, batch 64.
-fn attention_maddpg(update_every: usize) -> maddpg::Config {
+fn attention_maddpg() -> maddpg::Config {
     maddpg::Config {
         hidden: vec![256, 256],
         actor_rate: 1e-3,
@@ -83,7 +83,7 @@ fn attention_maddpg(update_every: usize) -> maddpg::Config {
         batch: 64,
         capacity: 100_000,
         warm_up: 64,
-        update_every,
+        update_every: 1,
         logit_penalty: 0.0,
         noise: Schedule::Constant(0.1),
         critic: maddpg::CriticKind::Attention { width: 64, heads: 1 },
@@ -95,7 +95,7 @@ fn attention_maddpg(update_every: usize) -> maddpg::Config {
 fn maddpg_updates(updates: usize) -> marl::Result<Work> {
     let seeds = SeedStream::new(0);
     let mut env = Copies::new(PointArena::new(point_arena::Config::default())?, 1);
-    let mut learner = maddpg::Maddpg::new(env.layout(), attention_maddpg(1), &seeds)?;
+    let mut learner = maddpg::Maddpg::new(env.layout(), attention_maddpg(), &seeds)?;
     let (mut before, mut after) = (BatchStep::new(env.layout(), 1), BatchStep::new(env.layout(), 1));
     let mut actions = BatchActions::new(env.layout(), 1);
     let mut rng = seeds.stream("bench", 0);
@@ -110,15 +110,44 @@ fn maddpg_updates(updates: usize) -> marl::Result<Work> {
     Ok(Box::new(move || (0..updates).try_for_each(|_| step())))
 }
 
-/// Whole training: acting, the arena, storing, three agent-updates every four steps.
-fn whole_training(steps: usize) -> marl::Result<Work> {
-    let seeds = SeedStream::new(0);
-    let env = Copies::new(PointArena::new(point_arena::Config::default())?, 1);
-    let learner = maddpg::Maddpg::new(env.layout(), attention_maddpg(4), &seeds)?;
+/// Whole training of MADDPG by the original's protocol in spread, continuous actions, one copy: acting, the world, storing,
+/// a joint update on 1,024 transitions every hundred steps; attention critics.
+fn maddpg_training(steps: usize) -> marl::Result<Work> {
+    let config = maddpg::Config {
+        critic: maddpg::CriticKind::Attention { width: 64, heads: 1 },
+        warm_up: 1_024,
+        noise: Schedule::Constant(0.1),
+        capacity: 100_000,
+        logit_penalty: 0.0,
+        ..maddpg::Config::default()
+    };
+    let world = World { continuous: true, ..particle("simple_spread") };
+    let env = ParticleBatch::new(world, 1)?;
+    training(maddpg::Maddpg::new(env.layout(), config, &SeedStream::new(0))?, env, steps, 1_100)
+}
+
+/// Whole training of MAPPO in `copies` copies of spread: one rollout of 25 steps and its update.
+fn mappo_training(copies: usize) -> marl::Result<Work> {
+    let config = ppo::Config { sharing: marl::sharing::Sharing::All, ..ppo::Config::default() };
+    let env = ParticleBatch::new(particle("simple_spread"), copies)?;
+    training(ppo::Ppo::new(env.layout(), config, &SeedStream::new(0))?, env, 25 * copies, 0)
+}
+
+/// So many environment steps of training per round, after some to begin with.
+fn training<L: Learner + 'static>(
+    learner: L,
+    env: ParticleBatch,
+    steps: usize,
+    first: usize,
+) -> marl::Result<Work> {
     let plan = TrainConfig { steps: u64::MAX / 2, evaluations: 1, episodes: 1 };
-    let mut training = Training::new(learner, env.clone(), env, plan, &seeds)?;
+    let copies = env.copies();
+    let mut training = Training::new(learner, env.clone(), env, plan, &SeedStream::new(0))?;
     let mut metrics = Metrics::in_memory();
-    Ok(Box::new(move || (0..steps).try_for_each(|_| training.step_all(&mut metrics))))
+    let mut run =
+        move |steps: usize| (0..steps.div_ceil(copies)).try_for_each(|_| training.step_all(&mut metrics));
+    run(first)?;
+    Ok(Box::new(move || run(steps)))
 }
 
 /// 128 copies, 25 steps, three agents with common networks: ten passes over 9,600 rows. Only the update is timed, which is
@@ -167,7 +196,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "tag-batch" => batched(ParticleBatch::new(particle("simple_tag"), 1024)?, many)?,
             "foraging-batch" => batched(Copies::new(grid()?, 1024), many)?,
             "maddpg" => maddpg_updates((20 / scale).max(1))?,
-            "training" => whole_training((200 / scale).max(4))?,
+            "maddpg-training" => maddpg_training((1_000 / scale).max(100))?,
+            "mappo-training" => mappo_training(10)?,
             _ => return Err(format!("no work {work}").into()),
         };
         for _ in 0..=rounds {

@@ -49,6 +49,30 @@ pub trait Learner {
     fn finish(&mut self) {}
 }
 
+impl<L: Learner + ?Sized> Learner for Box<L> {
+    fn act(
+        &mut self,
+        now: &BatchStep,
+        mode: Mode,
+        rng: &mut StreamRng,
+        actions: &mut BatchActions,
+    ) -> Result<()> {
+        (**self).act(now, mode, rng, actions)
+    }
+
+    fn learn(&mut self, before: &BatchStep, after: &BatchStep, rng: &mut StreamRng) -> Result<()> {
+        (**self).learn(before, after, rng)
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
+        (**self).metrics()
+    }
+
+    fn finish(&mut self) {
+        (**self).finish();
+    }
+}
+
 /// Checks that observations and action buffers are those of one number of copies of a layout.
 ///
 /// # Errors

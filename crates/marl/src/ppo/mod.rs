@@ -433,4 +433,6 @@ impl Persist for Ppo {
 }
 
 #[cfg(test)]
+mod referential;
+#[cfg(test)]
 mod tests;

@@ -33,17 +33,10 @@ pub(in crate::exercises) struct Config {
     episodes: usize,
     /// Scenarios.
     tasks: Vec<String>,
+    /// Which of the methods; all of them if none is named.
+    learners: Vec<String>,
     /// By name; all but `silent` communicate.
     methods: BTreeMap<String, Method>,
-}
-
-/// Per agent, the columns of the observation in which the environment's own messages arrive.
-fn messages(scenario: &str) -> Option<Vec<std::ops::Range<usize>>> {
-    Some(match scenario {
-        "simple_speaker_listener" => vec![0..0, 8..11],
-        "simple_reference" => vec![11..21, 11..21],
-        _ => return None,
-    })
 }
 
 impl Exercise for Communication {
@@ -76,8 +69,8 @@ impl Exercise for Communication {
             ("commnet", method(Kind::Average, Topology::Broadcast)),
             ("gated", method(Kind::Gated, Topology::Broadcast)),
             ("tarmac", method(Kind::Attention { heads: 4 }, Topology::Broadcast)),
-            ("words", method(Kind::Words { vocabulary: 4 }, Topology::Broadcast)),
-            ("words-directed", method(Kind::Words { vocabulary: 4 }, Topology::Directed(vec![(0, 1)]))),
+            ("words", method(Kind::Words { vocabulary: 8 }, Topology::Broadcast)),
+            ("words-directed", method(Kind::Words { vocabulary: 8 }, Topology::Directed(vec![(0, 1)]))),
         ];
         let mut methods: BTreeMap<_, _> = all.map(|(name, method)| (name.to_owned(), method)).into();
         let mut tasks = vec!["simple_speaker_listener".to_owned(), "simple_reference".to_owned()];
@@ -85,14 +78,14 @@ impl Exercise for Communication {
             methods.retain(|name, _| ["silent", "commnet", "words"].contains(&&name[..]));
             tasks.truncate(2);
         }
-        Config { evaluations, episodes, tasks, methods }
+        Config { evaluations, episodes, tasks, learners: Vec::new(), methods }
     }
 
     fn validate(config: &Config) -> Result<()> {
         anyhow::ensure!(config.episodes > 0, "episodes = 0: must be at least 1");
         for task in &config.tasks {
             anyhow::ensure!(
-                messages(task).is_some(),
+                Scenario::named(task).is_some_and(|s| s.messages().is_some()),
                 "tasks: {task} has no messages; use simple_speaker_listener or simple_reference"
             );
         }
@@ -100,16 +93,24 @@ impl Exercise for Communication {
             let talks = matches!(&method.recipe, Recipe::Ppo(c) if c.communication.is_some());
             anyhow::ensure!(talks, "methods.{name}: must be a ppo learner with communication");
         }
+        for name in &config.learners {
+            anyhow::ensure!(
+                config.methods.contains_key(name),
+                "learners: there is no {name} among the methods"
+            );
+        }
         config.methods.values().try_for_each(Method::validate)
     }
 
     fn run(config: &Config, ctx: &mut Context) -> Result<()> {
         for task in &config.tasks {
-            let (Some(scenario), Some(columns)) = (Scenario::named(task), messages(task)) else { continue };
+            let Some(scenario) = Scenario::named(task) else { continue };
+            let Some(columns) = scenario.messages() else { continue };
             let world = World { scenario, ..World::default() };
             reference(ctx, (task, "random"), &mut Particle::new(world)?, config.episodes, random)?;
             let closed = |copies| Censored::new(ParticleBatch::new(world, copies)?, columns.clone());
-            for (name, method) in &config.methods {
+            let wanted = |name: &String| config.learners.is_empty() || config.learners.contains(name);
+            for (name, method) in config.methods.iter().filter(|(name, _)| wanted(name)) {
                 let plan = (config.evaluations, config.episodes);
                 let (mut learner, last) = train(ctx, task, name, method, plan, closed)?;
                 let role = if name == "silent" { Role::Reference } else { Role::Method };

@@ -2,15 +2,19 @@
 //! everything.
 //!
 //! Unit: mpe2's rewards, summed over agents and the 25 steps. Published tables are in another one (see the page on
-//! environments), so what stands beside the methods is converted and says so.
+//! environments), so what stands beside the methods is converted and says so. Speaker-listener has a reference that no
+//! policy can beat: the listener's optimal control. It lies below the published figures as long as moves are discrete, and
+//! above with continuous actions, which is why both stand here.
 
 use super::{Choice, Method, Recipe, idle, random, reference, train_and_score};
 use crate::exercises::Exercise;
 use crate::run::{Context, Preset};
 use anyhow::Result;
-use marl::env::particle::{Config as World, Particle, ParticleBatch, Scenario, script};
+use marl::env::particle::{Config as World, Particle, ParticleBatch, Scenario, bound, script};
+use marl::env::{ActionSpace, AgentId, MultiAgentEnv};
 use marl::sharing::Sharing;
 use marl::{coma, maac, maddpg, ppo, value_decomposition};
+use rl_core::StreamRng;
 use rl_core::experiment::Role;
 use rl_core::schedule::Schedule;
 use serde::{Deserialize, Serialize};
@@ -26,12 +30,29 @@ pub(in crate::exercises) struct Config {
     evaluations: u64,
     /// Episodes of an evaluation.
     episodes: usize,
+    /// Which of the tasks; all of them if none is named.
+    tasks: Vec<String>,
+    /// Which of the learners; all of them if none is named.
+    learners: Vec<String>,
     /// By scenario and name.
     methods: BTreeMap<String, BTreeMap<String, Method>>,
 }
 
 /// Best of Table 3 of Papoudakis et al. 2021 in mpe2's unit: for spread (x + 75)/2 − 5.4, for speaker-listener measured.
 const PUBLISHED: [(&str, f64); 2] = [("simple_spread", -31.0), ("simple_speaker_listener", -13.3)];
+
+/// How many starts the bound of speaker-listener is averaged over.
+const STARTS: usize = 1_000;
+
+/// Ends the name of a task with continuous actions.
+const CONTINUOUS: &str = "-continuous";
+
+/// The world of a task.
+fn world(task: &str) -> Option<World> {
+    let name = task.strip_suffix(CONTINUOUS);
+    let scenario = Scenario::named(name.unwrap_or(task))?;
+    Some(World { scenario, continuous: name.is_some(), ..World::default() })
+}
 
 /// The original's networks and batch with more and smaller steps: at its hundred steps per update, what Papoudakis et al.
 /// give off-policy methods is 20,000 updates, which is too few.
@@ -57,12 +78,30 @@ fn methods(name: &str, part: u64) -> BTreeMap<String, Method> {
         ..value_decomposition::Config::default()
     };
     let maddpg = match name {
+        // Smaller batches more often; exploration that ends and steps that fade let speaker and listener settle.
+        "simple_speaker_listener-continuous" => maddpg::Config {
+            gamma: 0.9,
+            logit_penalty: 1e-4,
+            batch: 256,
+            warm_up: 10_000,
+            noise: Schedule::Linear { start: 0.3, end: 0.03, steps: off_policy(500_000) },
+            decay: Schedule::Linear { start: 1.0, end: 0.02, steps: off_policy(1_200_000) },
+            ..maddpg()
+        },
         // The logits' penalty keeps the speaker's words random, and what says nothing is not listened to.
         "simple_speaker_listener" => {
             maddpg::Config { gamma: 0.9, logit_penalty: 1e-5, batch: 1024, update_every: 50, ..maddpg() }
         }
         _ => maddpg::Config { actors: Sharing::All, critics: Sharing::All, ..maddpg() },
     };
+    if name.ends_with(CONTINUOUS) {
+        let matd3 = maddpg::Config { twin: true, ..maddpg.clone() };
+        let ours = [("maddpg", maddpg), ("matd3", matd3)];
+        let method = |(name, config): (&str, _)| {
+            (name.to_owned(), Method::of(Recipe::Maddpg(config), 10, off_policy(1_200_000)))
+        };
+        return ours.map(method).into();
+    }
     let all = [
         ("maddpg", Method::of(Recipe::Maddpg(maddpg), 10, off_policy(1_500_000))),
         ("maac", Method::of(Recipe::Maac(maac::Config::default()), 10, off_policy(1_000_000))),
@@ -102,7 +141,7 @@ impl Exercise for Mpe {
             Preset::Quick => (20, 5, 100),
             Preset::Full => (1, 41, 100),
         };
-        let names = ["simple_spread", "simple_speaker_listener"];
+        let names = ["simple_spread", "simple_speaker_listener", "simple_speaker_listener-continuous"];
         let mut methods: BTreeMap<_, _> = names.map(|n| (n.to_owned(), methods(n, part))).into();
         if preset == Preset::Smoke {
             for method in methods.values_mut().flat_map(BTreeMap::values_mut) {
@@ -123,28 +162,36 @@ impl Exercise for Mpe {
                 method.steps = if matches!(method.recipe, Recipe::Maddpg(_)) { 200_000 } else { 1_000_000 };
             }
         }
-        Config { evaluations, episodes, methods }
+        Config { evaluations, episodes, tasks: Vec::new(), learners: Vec::new(), methods }
     }
 
     fn validate(config: &Config) -> Result<()> {
         anyhow::ensure!(config.episodes > 0, "episodes = 0: must be at least 1");
         for name in config.methods.keys() {
-            anyhow::ensure!(Scenario::named(name).is_some(), "methods.{name}: there is no such scenario");
+            anyhow::ensure!(world(name).is_some(), "methods.{name}: there is no such scenario");
+        }
+        for task in &config.tasks {
+            anyhow::ensure!(config.methods.contains_key(task), "tasks: there is no {task} among the methods");
+        }
+        for name in &config.learners {
+            let known = config.methods.values().any(|m| m.contains_key(name));
+            anyhow::ensure!(known, "learners: there is no {name} among the methods");
         }
         config.methods.values().flat_map(BTreeMap::values).try_for_each(Method::validate)
     }
 
     fn run(config: &Config, ctx: &mut Context) -> Result<()> {
-        for (task, methods) in &config.methods {
-            let Some(scenario) = Scenario::named(task) else { continue };
-            let world = World { scenario, ..World::default() };
+        let wanted = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+        for (task, methods) in config.methods.iter().filter(|(task, _)| wanted(&config.tasks, task)) {
+            let Some(world) = world(task) else { continue };
             let mut env = Particle::new(world)?;
             reference(ctx, (task, "random"), &mut env, config.episodes, random)?;
             reference(ctx, (task, "idle"), &mut env, config.episodes, idle)?;
-            reference(ctx, (task, "planner"), &mut env, config.episodes, |env, agent, _, _| {
-                Choice::Discrete(script::scripted(env, agent))
-            })?;
-            for (name, method) in methods {
+            reference(ctx, (task, "planner"), &mut env, config.episodes, planned)?;
+            if world.scenario == Scenario::SpeakerListener {
+                best_possible(ctx, task, env)?;
+            }
+            for (name, method) in methods.iter().filter(|(name, _)| wanted(&config.learners, name)) {
                 let plan = (config.evaluations, config.episodes);
                 train_and_score(ctx, task, name, method, plan, |copies| ParticleBatch::new(world, copies))?;
             }
@@ -159,4 +206,31 @@ impl Exercise for Mpe {
         );
         Ok(())
     }
+}
+
+/// The script's move, in either kind of action.
+fn planned(env: &Particle, agent: AgentId, _: &mut StreamRng, vector: &mut [f32]) -> Choice {
+    let action = script::scripted(env, agent);
+    match env.layout().agents[agent.0].actions {
+        ActionSpace::Discrete(_) => Choice::Discrete(action),
+        ActionSpace::Continuous { .. } => {
+            vector.iter_mut().enumerate().for_each(|(k, x)| *x = f32::from(u8::from(k == action)));
+            Choice::Continuous
+        }
+    }
+}
+
+/// What no policy can beat.
+fn best_possible(ctx: &mut Context, task: &str, mut env: Particle) -> Result<()> {
+    let name = "optimal control (bound)";
+    let mut rng = super::streams(task, name, ctx).stream("marl/env", 0);
+    let mean = ctx.session.once(&format!("{task}/{name}"), |_| -> Result<f64> {
+        let mut total = 0.0;
+        for _ in 0..STARTS {
+            env.reset(&mut rng);
+            total += bound::listener_bound(&env).unwrap_or_default();
+        }
+        Ok(total / STARTS as f64)
+    })?;
+    ctx.score(task, name, Role::Reference, super::SUM, 0, mean)
 }

@@ -13,6 +13,7 @@
 
 mod adversary;
 mod batch;
+pub mod bound;
 mod crypto;
 mod push;
 mod reference;
@@ -138,6 +139,16 @@ impl Scenario {
             Self::Reference { .. } => "simple_reference",
             Self::Crypto => "simple_crypto",
             Self::WorldComm { .. } => "simple_world_comm",
+        }
+    }
+
+    /// Per agent, the columns of the observation in which others' messages arrive; `None` where nobody speaks, or where
+    /// what is said is only overheard.
+    pub fn messages(&self) -> Option<Vec<std::ops::Range<usize>>> {
+        match self {
+            Self::SpeakerListener => Some(vec![0..0, 8..11]),
+            Self::Reference { .. } => Some(vec![11..21, 11..21]),
+            _ => None,
         }
     }
 
