@@ -35,6 +35,19 @@ pub(crate) fn available_memory() -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Makes [`peak_memory`] count anew, where the system allows it.
+pub(crate) fn forget_peak_memory() {
+    // Without it the peak is that of the whole process so far, which the next reading then shows.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The most bytes that this process held in memory since [`forget_peak_memory`], where the system tells.
+pub(crate) fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(1024.0 * line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()?)
+}
+
 /// The time in UTC, as in folder names: `20260131-235959`.
 pub(crate) fn timestamp() -> String {
     jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()

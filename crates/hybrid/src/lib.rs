@@ -1,7 +1,7 @@
 //! Where the paradigms meet. Only glue: what a paradigm owns stays in its crate.
 //!
 //! [`quantum_coordination`]: agents who cannot talk share an entangled state, beside the best that shared randomness can do.
-//! [`scenarios`]: simulators of something real, each with a scripted expert and a difficulty: traffic on a ring.
+//! [`scenarios`]: simulators of something real, each with a scripted expert and a difficulty: traffic, treatment, trading, climate.
 //!
 //! ```
 //! use hybrid::quantum_coordination::{Noise, chsh};

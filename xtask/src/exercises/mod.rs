@@ -59,6 +59,10 @@ pub fn table() -> &'static [Entry] {
         Entry::of::<federated::FederatedRobust>(),
         Entry::of::<hybrid::QuantumCoordination>(),
         Entry::of::<hybrid::ScenarioTraffic>(),
+        Entry::of::<hybrid::ScenarioTrading>(),
+        Entry::of::<hybrid::ScenarioTreatment>(),
+        Entry::of::<hybrid::ScenarioClimate>(),
+        Entry::of::<hybrid::Compare>(),
     ];
     TABLE
 }

@@ -1,5 +1,6 @@
 //! What a run directory holds, read for plots and the report.
 
+use super::across::Across;
 use super::{Figure, Line};
 use crate::run::{Results, RunConfig};
 use anyhow::{Context as _, Result};
@@ -25,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) curves: Vec<Chart>,
     /// The exercise's own figures.
     pub(crate) figures: Vec<Chart>,
+    /// The performance profile of a comparison.
+    pub(crate) profile: Option<Chart>,
     /// Every other metric, one chart per task and key.
     pub(crate) metrics: Vec<Chart>,
 }
@@ -103,11 +106,14 @@ impl Run {
         let name = run.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let summary = fs::read_to_string(run.path().join("summary.json")).ok();
         let (curves, metrics) = rows.charts();
+        let summary: Option<Summary> =
+            summary.map(|text| serde_json::from_str(&text)).transpose().context("summary.json")?;
         Ok(Self {
             label: format!("{} / {name}", config.exercise),
             config: RunConfig { seed: None, ..config }.to_toml()?,
             metas,
-            summary: summary.map(|text| serde_json::from_str(&text)).transpose().context("summary.json")?,
+            profile: summary.as_ref().and_then(Across::of).map(|across| across.profile()),
+            summary,
             notes,
             curves,
             figures: merge(&figures),

@@ -1,5 +1,6 @@
 //! Plots and the HTML report of runs.
 
+mod across;
 mod data;
 mod figure;
 mod page;
@@ -45,6 +46,9 @@ pub(crate) fn write_beside(run: &RunDir) -> Result<PathBuf> {
     let data = Run::read(run)?;
     let folder = run.path().join("plots");
     data.curves.iter().chain(&data.figures).try_for_each(|chart| save(&folder, chart))?;
+    if let Some(profile) = &data.profile {
+        save(&folder, profile)?;
+    }
     for (name, title, rows) in data.summary.iter().flat_map(groups) {
         save_svg(&folder, &format!("results-{name}"), &plot::bars(&title, &rows)?)?;
     }

@@ -125,7 +125,7 @@
 
       const marks = element("g", { "clip-path": `url(#${id})`, fill: "none" }, svg);
       for (const [s] of shown) {
-        const many = s.seeds.length > 1;
+        const many = s.seeds.length !== 1;
         if (many) {
           const back = path([...s.x].reverse(), [...s.lo].reverse(), sx, sy).replace("M", "L");
           element("path", { d: path(s.x, s.hi, sx, sy) + back + "Z", fill: colour(s.colour), opacity: 0.17 }, marks);
@@ -174,7 +174,7 @@
           const row = document.createElement("div"), swatch = document.createElement("span");
           swatch.className = "swatch";
           swatch.style.background = colour(s.colour);
-          const interval = s.seeds.length > 1 ? ` [${exact(s.lo[k])}, ${exact(s.hi[k])}]` : "";
+          const interval = s.seeds.length !== 1 ? ` [${exact(s.lo[k])}, ${exact(s.hi[k])}]` : "";
           row.append(swatch, `${s.name}: ${exact(s.mean[k])}${interval}`);
           tip.append(row);
         }

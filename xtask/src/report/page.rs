@@ -3,6 +3,7 @@
 //! Tables and result bars are plain HTML and SVG; charts are drawn by `page.js` from data in the page, and stand
 //! there as SVG for readers without JavaScript.
 
+use super::across::Across;
 use super::data::{Chart, Run, Series, paint, slug};
 use super::plot;
 use crate::table::{duration, number};
@@ -76,8 +77,9 @@ fn navigation(runs: &[Run]) -> Markup {
     }
 }
 
-fn parts(run: &Run) -> [(&'static str, bool); 6] {
+fn parts(run: &Run) -> [(&'static str, bool); 7] {
     [
+        ("Across tasks", run.profile.is_some()),
         ("Results", run.summary.is_some()),
         ("Learning curves", !run.curves.is_empty()),
         ("Figures", !run.figures.is_empty()),
@@ -95,10 +97,19 @@ fn section(run: &Run, titled: bool) -> Result<Markup> {
             @if titled { h2 { (run.label) } }
             (overview(run))
             @for note in &run.notes { p.note { (note) } }
+            @if let (Some(across), Some(profile)) = (run.summary.as_ref().and_then(Across::of), &run.profile) {
+                h3 id=(part("Across tasks")) { "Across tasks" }
+                (across.tables(|task| format!("{id}-results-{task}")))
+                div.charts { (figure(&id, profile)?) }
+            }
             @if let Some(summary) = &run.summary {
                 h3 id=(part("Results")) { "Results" }
                 (results_table(summary))
-                div.charts { @for (_, title, rows) in super::groups(summary) { (bars(&title, &rows)) } }
+                div.charts {
+                    @for (name, title, rows) in super::groups(summary) {
+                        (bars(&format!("{id}-results-{name}"), &title, &rows))
+                    }
+                }
             }
             @if !run.curves.is_empty() {
                 h3 id=(part("Learning curves")) { "Learning curves" }
@@ -180,13 +191,13 @@ fn role(role: Role) -> &'static str {
 }
 
 /// Horizontal bars: the mean from zero, its interval, the seeds as ticks.
-fn bars(title: &str, rows: &[&Outcome]) -> Markup {
+fn bars(id: &str, title: &str, rows: &[&Outcome]) -> Markup {
     const WIDTH: f64 = 330.0;
     let values = rows.iter().flat_map(|r| r.ci95.into_iter().chain(r.per_seed.iter().copied()));
     let (from, to) = plot::range(values.chain([0.0]), 0.05);
     let at = |value: f64| WIDTH * (value - from) / (to - from);
     html! {
-        figure.bars {
+        figure.bars id=(id) {
             figcaption { (title) }
             @for row in rows {
                 div.bar title={ "mean " (row.mean) ", IQM " (row.iqm) ", seeds " (format!("{:?}", row.per_seed)) } {
@@ -358,7 +369,7 @@ struct Keyed<'a> {
 /// The charts' numbers, for the script.
 fn data(runs: &[Run], comparison: &[Chart]) -> Result<Markup> {
     fn charts(run: &Run) -> impl Iterator<Item = (String, &Chart)> {
-        let all = run.curves.iter().chain(&run.figures).chain(&run.metrics);
+        let all = run.curves.iter().chain(&run.figures).chain(&run.profile).chain(&run.metrics);
         all.map(|chart| (format!("{}/{}", slug(&run.label), chart.name), chart))
     }
     let compared = comparison.iter().map(|chart| (format!("comparison/{}", chart.name), chart));

@@ -75,6 +75,12 @@ impl Context {
         Ok(())
     }
 
+    /// The number that was handed in last for a method on a task.
+    pub fn latest(&self, task: &str, method: &str, measure: Measure) -> Option<f64> {
+        let same = |s: &&Score| s.task == task && s.method == method && s.metric == measure.metric;
+        self.results.scores.iter().rev().find(same).map(|score| score.value)
+    }
+
     /// Hands in a figure beyond the learning curves. Lines of the same name are averaged over seeds.
     pub fn figure(&mut self, figure: Figure) {
         self.results.figures.push(figure);

@@ -6,10 +6,10 @@
 
 use crate::error::{Result, within};
 use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
 use rl_core::env::scripted::Policy;
 use rl_core::env::{Action, EnvSpec, Simulator, Space};
 use serde::{Deserialize, Serialize};
-use std::f64::consts::TAU;
 
 /// Integration step in s.
 const DT: f64 = 0.1;
@@ -217,7 +217,7 @@ impl TrafficRing {
             .map(|i| {
                 let (v, leader) = (ring.speeds[i], ring.speeds[(i + 1) % n]);
                 let human = self.config.driver.accelerate(v, self.gap(ring, i), v - leader);
-                let human = human + self.config.noise * normal(rng);
+                let human = human + self.config.noise * rng.sample::<f64, _>(StandardNormal);
                 control.filter(|_| i == 0).unwrap_or(human).max(-EMERGENCY)
             })
             .collect();
@@ -233,12 +233,6 @@ impl TrafficRing {
             }
         }
     }
-}
-
-/// A standard normal number (Box & Muller 1958).
-fn normal(rng: &mut impl Rng) -> f64 {
-    let (u, angle): (f64, f64) = (rng.random(), rng.random());
-    (-2.0 * (1.0 - u).ln()).sqrt() * (TAU * angle).cos()
 }
 
 impl Simulator for TrafficRing {

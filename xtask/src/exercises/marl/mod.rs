@@ -34,7 +34,7 @@ const COPIES: usize = 50;
 /// A learner to be made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "learner", rename_all = "snake_case")]
-enum Recipe {
+pub(super) enum Recipe {
     Maddpg(maddpg::Config),
     Ppo(ppo::Config),
     ValueDecomposition(value_decomposition::Config),
@@ -45,18 +45,18 @@ enum Recipe {
 /// A learner, how long it learns, and on how many copies at a time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Method {
+pub(super) struct Method {
     copies: usize,
     steps: u64,
     recipe: Recipe,
 }
 
 impl Method {
-    fn of(recipe: Recipe, copies: usize, steps: u64) -> Self {
+    pub(super) fn of(recipe: Recipe, copies: usize, steps: u64) -> Self {
         Self { copies, steps, recipe }
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         anyhow::ensure!(self.copies > 0, "copies = 0: must be at least 1");
         match &self.recipe {
             Recipe::Maddpg(c) => c.validate()?,
@@ -70,7 +70,7 @@ impl Method {
 }
 
 /// A learner of any kind.
-enum Any {
+pub(super) enum Any {
     Maddpg(Box<maddpg::Maddpg>),
     Ppo(Box<ppo::Ppo>),
     ValueDecomposition(Box<value_decomposition::ValueDecomposition>),
@@ -161,7 +161,7 @@ fn streams(task: &str, name: &str, ctx: &Context) -> SeedStream {
 }
 
 /// Trains a method; the last evaluation, of the last policy, is what is scored.
-fn train<E: Batch + Persist>(
+pub(super) fn train<E: Batch + Persist>(
     ctx: &mut Context,
     task: &str,
     name: &str,
@@ -195,7 +195,7 @@ fn train_and_score<E: Batch + Persist>(
 }
 
 /// What a scripted policy does.
-enum Choice {
+pub(super) enum Choice {
     Discrete(usize),
     /// The vector it was given is filled in.
     Continuous,
@@ -203,7 +203,7 @@ enum Choice {
 
 /// Plays whole episodes with a policy that may see everything; returns are per episode and agent. `look` sees the world
 /// after every step.
-fn play<E: MultiAgentEnv>(
+pub(super) fn play<E: MultiAgentEnv>(
     env: &mut E,
     episodes: usize,
     seeds: &SeedStream,

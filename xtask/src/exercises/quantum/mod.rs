@@ -29,7 +29,7 @@ use rl_core::baselines::random_policy;
 use rl_core::env::scripted::heuristic;
 use rl_core::env::{Env, Episode, Simulator};
 use rl_core::evaluate::{evaluate, one_by_one};
-use rl_core::experiment::{Role, Trainer};
+use rl_core::experiment::{Metrics, Persist, Role, TrainState, Trainer};
 use rl_core::numpy_rng::NumpyRng;
 
 /// Starts of evaluations; no training episode uses them.
@@ -52,13 +52,45 @@ fn observables(list: &[&str]) -> Result<Vec<PauliSum>> {
     Ok(list.iter().map(|o| o.parse()).collect::<quantum_sim::Result<_>>()?)
 }
 
-fn pqc(ansatz: &Ansatz, list: &[&str], encoding: Encoding, head: Head) -> Result<Box<dyn Model>> {
+pub(super) fn pqc(ansatz: &Ansatz, list: &[&str], encoding: Encoding, head: Head) -> Result<Box<dyn Model>> {
     Ok(Box::new(Pqc::new(ansatz, observables(list)?, encoding, head)?))
 }
 
 /// The classical twin of a model: as many parameters on the plain observation.
 fn twin(of: &dyn Model, encoding: Encoding) -> Box<dyn Model> {
     Box::new(Network::of_size(encoding, of.outputs(), of.groups().len()))
+}
+
+/// An agent that stops at a number of environment steps instead of episodes.
+pub(super) struct Budget<A> {
+    pub(super) agent: A,
+    pub(super) steps: u64,
+}
+
+impl<A: Trainer> Trainer for Budget<A> {
+    type Error = A::Error;
+
+    fn step(&self) -> u64 {
+        self.agent.step()
+    }
+
+    fn total_steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn advance(&mut self, metrics: &mut Metrics) -> Result<(), A::Error> {
+        self.agent.advance(metrics)
+    }
+}
+
+impl<A: Persist> Persist for Budget<A> {
+    fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
+        self.agent.save(prefix, state)
+    }
+
+    fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
+        self.agent.load(prefix, state)
+    }
 }
 
 /// What the agents have in common.
