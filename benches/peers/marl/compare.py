@@ -22,6 +22,7 @@ COMPARISONS = [
     ("foraging", [("foraging", "25,000 steps of foraging 8x8-2p-2f-coop", 1), ("foraging-batch", "25,000 steps of foraging in 1,024 copies", BATCHED / STEPS)], 3),
     ("maddpg", [("maddpg", "60 agent-updates of MADDPG with attention critics", 1)], 10),
     ("maddpg-training", [("maddpg-training", "1,000 environment steps of training MADDPG in spread", 1)], 5),
+    ("arena-training", [("arena-training", "1,000 environment steps of training MADDPG in PointArena", 1)], 5),
     ("mappo", [("mappo", "one update of MAPPO, ten passes over 9,600 rows", 1)], 5),
     ("mappo-training", [("mappo-training", "250 environment steps of training MAPPO in ten copies of spread", 1)], 10),
 ]

@@ -17,8 +17,9 @@ import numpy as np
 
 warnings.filterwarnings("ignore")
 AGENTS, WIDTH = 3, 64
-ARENA = {"observation": 6, "action": 2, "hidden": 256, "batch": 64, "rate": 1e-3, "clip": 1.0, "gamma": 0.99, "squash": "tanh"}
-SPREAD = {"observation": 18, "action": 5, "hidden": 64, "batch": 1024, "rate": 1e-2, "clip": 0.5, "gamma": 0.95, "squash": "sigmoid"}
+ARENA = {"observation": 6, "action": 2, "hidden": 256, "batch": 64, "rate": 1e-3, "clip": 1.0, "gamma": 0.99, "squash": "tanh", "parameters": (68_098, 86_465)}
+COOPERATIVE = ARENA | {"hidden": 64, "batch": 256, "clip": 0.5, "gamma": 0.95, "parameters": (4_738, 10_625)}
+SPREAD = {"observation": 18, "action": 5, "hidden": 64, "batch": 1024, "rate": 1e-2, "clip": 0.5, "gamma": 0.95, "squash": "sigmoid", "parameters": (5_701, 14_465)}
 
 
 def particle(name, steps):
@@ -132,7 +133,7 @@ class Maddpg:
         for online, target in zip(self.actors + self.critics, self.target_actors + self.target_critics):
             target.load_state_dict(online.state_dict())
         actor, critic = (sum(p.numel() for p in m.parameters()) for m in (self.actors[0], self.critics[0]))
-        assert (actor, critic) == ((68_098, 86_465) if hidden == 256 else (5_701, 14_465)), (actor, critic)
+        assert (actor, critic) == sizes["parameters"], (actor, critic)
         adam = lambda m: torch.optim.Adam(m.parameters(), lr=rate)  # noqa: E731
         self.actor_steps, self.critic_steps = [adam(m) for m in self.actors], [adam(m) for m in self.critics]
         self.rng, self.size, self.at = np.random.default_rng(1), 0, 0
@@ -312,7 +313,7 @@ def main():
     work, threads, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     scale = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     few = 25_000 // scale
-    learning = work.startswith(("maddpg", "mappo"))
+    learning = work.startswith(("maddpg", "mappo")) or work == "arena-training"
     if learning:
         import torch
 
@@ -325,6 +326,7 @@ def main():
         "foraging": lambda: foraging(few),
         "maddpg": lambda: maddpg(ARENA, Arena, max(20 // scale, 1), 1, 500),
         "maddpg-training": lambda: maddpg(SPREAD, Spread, max(1_000 // scale, 100), 100, 1_100),
+        "arena-training": lambda: maddpg(COOPERATIVE, Arena, max(1_000 // scale, 100), 20, 300),
         "mappo": lambda: mappo(max(128 // scale, 1)),
         "mappo-training": lambda: mappo_training(10),
     }[work]()

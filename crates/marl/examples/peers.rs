@@ -2,8 +2,8 @@
 //! milliseconds of every round but a first one that warms up. SCALE divides the amount of work, to try the script.
 //!
 //! Works: `spread`, `tag`, `foraging` (25,000 steps of one copy), the same with `-batch` (1,024,000 steps in 1,024 copies),
-//! `maddpg` (20 joint updates), `mappo` (one update), `maddpg-training` (1,000 environment steps) and `mappo-training` (one
-//! rollout and its update). Sizes stand in benches/peers/marl/README.md.
+//! `maddpg` (20 joint updates), `mappo` (one update), `maddpg-training` and `arena-training` (1,000 environment steps),
+//! `mappo-training` (one rollout and its update). Sizes stand in benches/peers/marl/README.md.
 
 // The output is what the example is for.
 #![allow(clippy::print_stdout)]
@@ -126,6 +126,25 @@ fn maddpg_training(steps: usize) -> marl::Result<Work> {
     training(maddpg::Maddpg::new(env.layout(), config, &SeedStream::new(0))?, env, steps, 1_100)
 }
 
+/// The same in PointArena with the settings of the exercise `marl-cooperative`: small steps, batch 256, a joint update every
+/// twenty steps.
+fn arena_training(steps: usize) -> marl::Result<Work> {
+    let config = maddpg::Config {
+        actor_rate: 1e-3,
+        critic_rate: 1e-3,
+        batch: 256,
+        update_every: 20,
+        warm_up: 256,
+        capacity: 100_000,
+        noise: Schedule::Constant(0.1),
+        logit_penalty: 0.0,
+        critic: maddpg::CriticKind::Attention { width: 64, heads: 1 },
+        ..maddpg::Config::default()
+    };
+    let env = Copies::new(PointArena::new(point_arena::Config::default())?, 1);
+    training(maddpg::Maddpg::new(env.layout(), config, &SeedStream::new(0))?, env, steps, 300)
+}
+
 /// Whole training of MAPPO in `copies` copies of spread: one rollout of 25 steps and its update.
 fn mappo_training(copies: usize) -> marl::Result<Work> {
     let config = ppo::Config { sharing: marl::sharing::Sharing::All, ..ppo::Config::default() };
@@ -134,9 +153,9 @@ fn mappo_training(copies: usize) -> marl::Result<Work> {
 }
 
 /// So many environment steps of training per round, after some to begin with.
-fn training<L: Learner + 'static>(
+fn training<L: Learner + 'static, E: Batch + Clone + 'static>(
     learner: L,
-    env: ParticleBatch,
+    env: E,
     steps: usize,
     first: usize,
 ) -> marl::Result<Work> {
@@ -197,6 +216,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "foraging-batch" => batched(Copies::new(grid()?, 1024), many)?,
             "maddpg" => maddpg_updates((20 / scale).max(1))?,
             "maddpg-training" => maddpg_training((1_000 / scale).max(100))?,
+            "arena-training" => arena_training((1_000 / scale).max(100))?,
             "mappo-training" => mappo_training(10)?,
             _ => return Err(format!("no work {work}").into()),
         };
