@@ -1,6 +1,6 @@
 """Runs both sides in turn, one process each, and prints a row per comparison.
 
-    compare.py RUST_BINARY PYTHON [ALTERNATIONS]
+    compare.py RUST_BINARY PYTHON [ALTERNATIONS [WORK...]]
 
 Every process warms up by one round and reports all others; the figure of a side is the median of all its rounds.
 """
@@ -13,7 +13,14 @@ import sys
 from pathlib import Path
 
 # By our work: both sides must have as many.
-PARAMETERS = {"train": 601_830, "plan": 601_830, "ensemble": 25_333}
+PARAMETERS = {
+    "train": 601_830,
+    "plan": 601_830,
+    "ensemble": 25_333,
+    "dreamer": 292_676,
+    "tdmpc": 209_632,
+    "i2a": 213_469,
+}
 SCRIPT = Path(__file__).with_name("pytorch_side.py")
 VARIABLES = ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
 # Threads, our work, the peer's works with a title each, rounds per process.
@@ -27,6 +34,9 @@ COMPARISONS = [
     ),
     (1, "plan", [("plan", "PyTorch")], "plan, 500 candidates x 8 steps x 5 iterations", 15),
     (1, "ensemble", [("ensemble", "batched PyTorch")], "200 updates of an ensemble, 5 members x 64 rows", 5),
+    (1, "dreamer", [("dreamer", "time-batched PyTorch")], "4 updates of Dreamer on 8 x 32 steps, dreams of 15", 3),
+    (1, "tdmpc", [("tdmpc", "batched PyTorch")], "20 updates of TD-MPC2 on 128 windows of 3 steps", 5),
+    (1, "i2a", [("i2a", "time-batched PyTorch")], "10 updates of I2A, 16 x 5 steps, rollouts of 3", 5),
     (2, "plan", [("plan", "PyTorch")], "plan, 500 candidates x 8 steps x 5 iterations", 15),
 ]
 
@@ -42,7 +52,10 @@ def measure(command, threads, parameters):
 def main():
     rust, python = sys.argv[1:3]
     alternations = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    wanted = sys.argv[4:]
     for threads, ours, theirs, title, rounds in COMPARISONS:
+        if wanted and ours not in wanted:
+            continue
         sides = {"ours": [rust, ours, str(threads), str(rounds)]}
         for work, name in theirs:
             sides[name] = [python, str(SCRIPT), work, str(threads), str(rounds)]

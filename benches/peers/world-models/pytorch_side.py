@@ -1,11 +1,12 @@
 """The peer's side: a recurrent state-space model of 601,830 parameters in PyTorch on CPU, trained and planned with.
 
-    pytorch_side.py train-per-step|train-time-batched|plan|ensemble THREADS ROUNDS
+    pytorch_side.py train-per-step|train-time-batched|plan|ensemble|dreamer|tdmpc|i2a THREADS ROUNDS
 
 Prints one JSON object {work, threads, parameters, torch, ms}: milliseconds of every round but a first one that warms
 up. A training round is 54 batches of 16 sequences x 15 steps of random data (Adam 1e-3, global norm clipped to 1, loss
 read back after every batch); a planning round is one plan of 500 candidates x 8 steps x 5 iterations; an
-ensemble round is 200 updates of five members of 2 x 64 on 64 random transitions each.
+ensemble round is 200 updates of five members of 2 x 64 on 64 random transitions each. The agents' rounds are described in
+pytorch_agents.py.
 
 per-step       as tutorials write it: encoder, GRU, posterior, prior and all heads inside the time loop, 16 rows each;
                the continue head is computed and gets no loss.
@@ -17,6 +18,7 @@ import json
 import sys
 import time
 
+import pytorch_agents as agents
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -124,7 +126,7 @@ def trainer(loss):
             adam.step()
             value.item()
 
-    return work
+    return work, sum(p.numel() for p in model.parameters())
 
 
 def planner():
@@ -148,7 +150,7 @@ def planner():
             mean, std = elites.mean(0), elites.std(0) + 1e-6
         return mean[0]
 
-    return work
+    return work, sum(p.numel() for p in model.parameters())
 
 
 def ensemble():
@@ -159,7 +161,6 @@ def ensemble():
     biases = [nn.Parameter(torch.zeros(members, 1, o)) for o in widths[1:]]
     low, high = nn.Parameter(torch.full((predicted,), -10.0)), nn.Parameter(torch.full((predicted,), 0.5))
     parameters = [*weights, *biases, low, high]
-    assert sum(p.numel() for p in parameters) == PARAMETERS["ensemble"]
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
     batches = [
         (torch.rand(members, rows, inputs) * 2 - 1, torch.rand(members, rows, predicted) * 2 - 1) for _ in range(200)
@@ -186,17 +187,17 @@ def ensemble():
             optimizer.step()
             value.item()
 
-    return work
+    return work, sum(p.numel() for p in parameters)
 
-
-# By work; the sides check each other's.
-PARAMETERS = {"ensemble": 25_333}
 
 WORKS = {
     "ensemble": ensemble,
     "train-per-step": lambda: trainer(loss_per_step),
     "train-time-batched": lambda: trainer(loss_time_batched),
     "plan": planner,
+    "dreamer": agents.dreamer,
+    "tdmpc": agents.tdmpc,
+    "i2a": agents.i2a,
 }
 
 
@@ -205,15 +206,15 @@ def main():
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.manual_seed(1)
-    run = WORKS[work]()
+    run, parameters = WORKS[work]()
     run()
     milliseconds = []
     for _ in range(rounds):
         start = time.perf_counter()
         run()
         milliseconds.append((time.perf_counter() - start) * 1e3)
-    version, parameters = torch.__version__, PARAMETERS.get(work, 601_830)
-    print(json.dumps({"work": work, "threads": threads, "parameters": parameters, "torch": version, "ms": milliseconds}))
+    outcome = {"work": work, "threads": threads, "parameters": parameters, "torch": torch.__version__}
+    print(json.dumps(outcome | {"ms": milliseconds}))
 
 
 if __name__ == "__main__":

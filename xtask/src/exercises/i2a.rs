@@ -58,7 +58,7 @@ impl Exercise for I2a {
     const NAME: &'static str = "i2a";
     const DESCRIPTION: &'static str =
         "Agents that read a learned model's rollouts, with ablations, on a puzzle of sliding";
-    const DURATION: [&'static str; 3] = ["5 s", "5 min", "20 min"];
+    const DURATION: [&'static str; 3] = ["5 s", "10 min", "1 h"];
 
     fn config(preset: Preset) -> Config {
         let mut config = Config {
@@ -66,8 +66,9 @@ impl Exercise for I2a {
             environments: 16,
             rink: IceRink { size: 4, walls: 2, holes: 2, ..IceRink::default() },
             behaviour_steps: 5_000,
-            transitions: 40_000,
-            model: GridModelConfig { updates: 8000, batch: 64, ..GridModelConfig::default() },
+            // A model that is wrong in one step of four teaches nothing: see the documentation.
+            transitions: 160_000,
+            model: GridModelConfig { updates: 30_000, batch: 64, ..GridModelConfig::default() },
             agent: I2aConfig { steps: 50_000, entropy: 0.02, ..I2aConfig::default() },
             noise: 0.1,
             agents: AGENTS.map(String::from).to_vec(),
@@ -81,8 +82,8 @@ impl Exercise for I2a {
             Preset::Full => {
                 // The larger rink needs a model that has seen more.
                 config.rink = IceRink::default();
-                config.transitions = 100_000;
-                config.model = GridModelConfig { updates: 30_000, hidden: vec![512, 512], ..config.model };
+                config.transitions = 200_000;
+                config.model = GridModelConfig { updates: 80_000, hidden: vec![512, 512], ..config.model };
                 config.agent.steps = 200_000;
             }
         }

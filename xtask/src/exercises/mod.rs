@@ -12,9 +12,11 @@ mod federated;
 mod hybrid;
 mod i2a;
 mod marl;
+mod mbpo;
 mod pets;
 mod quantum;
 mod tdmpc;
+mod world_model_evaluation;
 mod world_model_planning;
 
 use crate::run::{Context, Preset};
@@ -27,7 +29,9 @@ pub fn table() -> &'static [Entry] {
     const TABLE: &[Entry] = &[
         Entry::of::<baselines::Baselines>(),
         Entry::of::<world_model_planning::WorldModelPlanning>(),
+        Entry::of::<world_model_evaluation::WorldModelEvaluation>(),
         Entry::of::<pets::Pets>(),
+        Entry::of::<mbpo::Mbpo>(),
         Entry::of::<dreamer::Dreamer>(),
         Entry::of::<tdmpc::Tdmpc>(),
         Entry::of::<i2a::I2a>(),

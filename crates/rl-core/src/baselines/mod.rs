@@ -28,7 +28,7 @@ pub use collector::Collector;
 pub use dqn::{Dqn, DqnConfig};
 pub use ppo::{Ppo, PpoConfig};
 pub use random::random_policy;
-pub use sac::{Sac, SacConfig};
+pub use sac::{Sac, SacConfig, SoftActorCritic};
 
 use crate::Result;
 use crate::env::{Env, make};

@@ -5,28 +5,27 @@
 //! whose marginal is N(0, 1) at every step (Eberhard et al., Pink Noise Is All You Need, 2023, compare such processes),
 //! so that the distribution of single actions stays SAC's own, while an under-powered car is pushed in one direction
 //! for long enough to gain something.
+//!
+//! [`SoftActorCritic`] is what learns; [`Sac`] feeds it from environments by way of a replay buffer.
 
+mod learner;
 mod squashed;
 
+pub use learner::SoftActorCritic;
 pub use squashed::sample_squashed;
 
 use super::Collector;
-use super::collector::{Bounds, require};
+use super::collector::require;
 use crate::buffer::{ReplayBuffer, ReplayConfig, Transition, TransitionBatch};
 use crate::env::Env;
 use crate::evaluate::Turn;
 use crate::experiment::{Metrics, Persist, TrainState, Trainer};
-use crate::nn::kernel::Real;
-use crate::nn::mlp::Workspace;
-use crate::nn::params::Layout;
-use crate::nn::{Mlp, MlpConfig, Params, fused_loss};
-use crate::optim::{Clip, Optimizer, OptimizerConfig, backward, polyak};
+use crate::nn::Mlp;
 use crate::{Error, Result, SeedStream, StreamRng};
-use candle_core::{DType, Device, Tensor};
-use rand::{Rng, RngExt};
+use candle_core::Device;
+use rand::RngExt;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
-use squashed::sample_with_gradient;
 
 /// The weight α of the entropy in the objective.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,69 +163,16 @@ pub fn actor_loss(
     loss
 }
 
-/// α and what adjusts it: J(α) = −ln α (mean ln π + target entropy), the form that the authors' code minimises instead
-/// of equation 18 (α in place of ln α): the same fixed point.
-struct Alpha {
-    log_alpha: Params,
-    learning: Option<(Optimizer, f64)>,
-}
-
-impl Alpha {
-    fn new(config: &SacConfig, actions: usize, device: &Device) -> Result<Self> {
-        let (initial, target) = match config.temperature {
-            Temperature::Fixed(alpha) => (alpha, None),
-            Temperature::Learned { initial, target_entropy } => {
-                (initial, Some(target_entropy.unwrap_or(-(actions as f64))))
-            }
-        };
-        let mut layout = Layout::default();
-        layout.add("log_alpha", &[1], vec![initial.ln()]);
-        let log_alpha = layout.build(DType::F32, device)?;
-        let learning = match target {
-            None => None,
-            Some(target) => {
-                let adam = OptimizerConfig::adam(config.learning_rate, 1e-8, Clip::None);
-                Some((Optimizer::new(adam, &[&log_alpha])?, target))
-            }
-        };
-        Ok(Self { log_alpha, learning })
-    }
-
-    fn value(&self) -> Result<f32> {
-        self.log_alpha.with::<f32, _>(|l| Ok(l[0].exp()))
-    }
-
-    /// One step, given the mean of ln π over a minibatch.
-    fn update(&mut self, mean_log_prob: f64) -> Result<()> {
-        let Some((optimizer, target)) = &mut self.learning else { return Ok(()) };
-        let slope = -(mean_log_prob + *target);
-        let loss = fused_loss([self.log_alpha.tensor()], |[l]: [&[f32]; 1], [dl]| {
-            dl[0] = slope as f32;
-            f64::from(l[0]) * slope
-        })?;
-        let (_, grads) = backward(&loss)?;
-        optimizer.step(&grads).map(drop)
-    }
-}
-
-/// Soft actor-critic with its environments, replay and optimisers.
+/// Soft actor-critic with its environments and replay.
 pub struct Sac {
     config: SacConfig,
-    actions: usize,
-    bounds: Bounds,
-    actor: Mlp,
-    critics: [Mlp; 2],
-    targets: [Mlp; 2],
-    actor_optimizer: Optimizer,
-    critic_optimizer: Optimizer,
-    alpha: Alpha,
+    learner: SoftActorCritic,
     replay: ReplayBuffer,
     envs: Collector,
     /// ε of each environment, `[N, A]`.
     noise: Vec<f32>,
     act_rng: StreamRng,
     replay_rng: StreamRng,
-    update_rng: StreamRng,
     step: u64,
     scratch: Scratch,
 }
@@ -238,9 +184,6 @@ struct Scratch {
     actions: Vec<f32>,
     stretched: Vec<f32>,
     batch: TransitionBatch<f32>,
-    inputs: Vec<f32>,
-    actor: Workspace<f32>,
-    critics: [Workspace<f32>; 2],
 }
 
 impl Sac {
@@ -256,13 +199,8 @@ impl Sac {
     ) -> Result<Self> {
         config.validate()?;
         let envs = Collector::new(copies, seeds.derive("env", 0))?;
-        let bounds = Bounds::new(&envs.spec().action, "sac")?;
         let (observation, actions) = envs.widths();
-        let rng = &mut seeds.stream("init", 0);
-        let actor = Mlp::new(&MlpConfig::relu(observation, &config.hidden, 2 * actions), device, rng)?;
-        let mut critic = || Mlp::new(&MlpConfig::relu(observation + actions, &config.hidden, 1), device, rng);
-        let critics = [critic()?, critic()?];
-        let adam = OptimizerConfig::adam(config.learning_rate, 1e-8, Clip::None);
+        let learner = SoftActorCritic::new(&config, (observation, &envs.spec().action), seeds, device)?;
         let streams = envs.copies();
         let sizes = ReplayConfig {
             capacity: config.capacity.min(config.total_steps.max(1) as usize),
@@ -273,20 +211,12 @@ impl Sac {
         };
         let mut act_rng = seeds.stream("act", 0);
         Ok(Self {
-            actions,
-            bounds,
-            actor_optimizer: Optimizer::new(adam, &[actor.params()])?,
-            critic_optimizer: Optimizer::new(adam, &[critics[0].params(), critics[1].params()])?,
-            targets: [critics[0].duplicate()?, critics[1].duplicate()?],
-            actor,
-            critics,
-            alpha: Alpha::new(&config, actions, device)?,
+            learner,
             replay: ReplayBuffer::new(sizes)?,
             envs,
             noise: (0..streams * actions).map(|_| act_rng.sample(StandardNormal)).collect(),
             act_rng,
             replay_rng: seeds.stream("replay", 0),
-            update_rng: seeds.stream("update", 0),
             step: 0,
             scratch: Scratch::default(),
             config,
@@ -295,7 +225,7 @@ impl Sac {
 
     /// The actor: means and ln σ before squashing.
     pub fn actor(&self) -> &Mlp {
-        &self.actor
+        self.learner.actor()
     }
 
     /// The present temperature α.
@@ -303,21 +233,12 @@ impl Sac {
     /// # Errors
     /// If the tensor library fails.
     pub fn temperature(&self) -> Result<f32> {
-        self.alpha.value()
+        self.learner.temperature()
     }
 
     /// The deterministic policy tanh(μ), stretched to the bounds, for [`evaluate`](crate::evaluate::evaluate()).
     pub fn policy(&self) -> impl FnMut(&Turn<'_>, &mut [f32]) -> Result<()> {
-        let mut workspace = Workspace::default();
-        move |turn, actions| {
-            let outputs = self.actor.predict(turn.observations, &mut workspace)?;
-            let a = self.actions;
-            for (action, row) in actions.chunks_exact_mut(a).zip(outputs.chunks_exact(2 * a)) {
-                action.iter_mut().zip(row).for_each(|(action, mean)| *action = mean.fast_tanh());
-            }
-            self.bounds.stretch(actions);
-            Ok(())
-        }
+        self.learner.policy()
     }
 
     /// Actions for the present observations in (−1, 1), `[N, A]`: random at first, then from the policy with the
@@ -334,11 +255,7 @@ impl Sac {
             let fresh: f32 = self.act_rng.sample(StandardNormal);
             *noise = rho * *noise + (1.0 - rho * rho).sqrt() * fresh;
         }
-        let outputs = self.actor.predict(&self.envs.batch().observations, &mut self.scratch.actor)?;
-        for row in sample_squashed(outputs, &self.noise, self.actions).chunks_exact(self.actions + 1) {
-            actions.extend_from_slice(&row[..self.actions]);
-        }
-        Ok(())
+        self.learner.sample(&self.envs.batch().observations, &self.noise, actions)
     }
 
     /// One step of every environment, stored.
@@ -347,15 +264,15 @@ impl Sac {
         let Scratch { observations, actions, stretched, .. } = &mut self.scratch;
         observations.clone_from(&self.envs.batch().observations);
         stretched.clone_from(actions);
-        self.bounds.stretch(stretched);
+        self.learner.stretch(stretched);
         self.envs.step(stretched, metrics)?;
-        let batch = self.envs.batch();
+        let (batch, a) = (self.envs.batch(), self.envs.widths().1);
         for i in 0..batch.copies() {
             self.replay.push(
                 i,
                 &Transition {
                     observation: &observations[i * batch.width..(i + 1) * batch.width],
-                    action: &actions[i * self.actions..(i + 1) * self.actions],
+                    action: &actions[i * a..(i + 1) * a],
                     reward: batch.rewards[i] as f32,
                     next_observation: batch.successor(i),
                     terminated: batch.terminated[i],
@@ -368,79 +285,11 @@ impl Sac {
         Ok(())
     }
 
-    /// One step of critics, actor, temperature and targets on a minibatch (algorithm 1).
+    /// One update on a minibatch of the replay.
     fn update(&mut self, metrics: &mut Metrics) -> Result<()> {
-        self.replay.sample(self.config.batch_size, &mut self.replay_rng, &mut self.scratch.batch)?;
-        let alpha = self.alpha.value()?;
-        let critic_loss = self.update_critics(alpha)?;
-        let (actor_loss, mean_log_prob) = self.update_actor(alpha)?;
-        self.alpha.update(mean_log_prob)?;
-        for (target, critic) in self.targets.iter().zip(&self.critics) {
-            polyak(target.params(), critic.params(), self.config.tau)?;
-        }
-        metrics.record("losses/qf_loss", critic_loss);
-        metrics.record("losses/actor_loss", actor_loss);
-        metrics.record("losses/alpha", f64::from(alpha));
-        metrics.record("losses/entropy", -mean_log_prob);
-        Ok(())
-    }
-
-    fn update_critics(&mut self, alpha: f32) -> Result<f64> {
-        let Scratch { batch, inputs, actor, critics, .. } = &mut self.scratch;
-        let (b, a) = (batch.rewards.len(), self.actions);
-        let noise = standard_normal(b * a, &mut self.update_rng);
-        let outputs = self.actor.predict(&batch.next_observations, actor)?;
-        let samples = sample_squashed(outputs, &noise, a); // [B, A + 1]
-        let log_probs: Vec<f32> = samples.iter().skip(a).step_by(a + 1).copied().collect();
-        join_rows(&batch.next_observations, b, &samples, a, inputs);
-        let [first, second] = critics;
-        let next_q = [self.targets[0].predict(inputs, first)?, self.targets[1].predict(inputs, second)?];
-        let targets = soft_targets(batch, next_q, &log_probs, alpha);
-
-        join_rows(&batch.observations, b, &batch.actions, a, inputs);
-        let device = self.actor.params().var().device();
-        let x = Tensor::from_slice(inputs, (b, inputs.len() / b), device)?;
-        let q = [self.critics[0].forward(&x)?, self.critics[1].forward(&x)?];
-        let loss = fused_loss([&q[0], &q[1]], |q: [&[f32]; 2], dq| critic_loss(q, &targets, dq))?;
-        let (value, grads) = backward(&loss)?;
-        self.critic_optimizer.step(&grads)?;
-        Ok(value)
-    }
-
-    /// The loss, and the mean of ln π.
-    fn update_actor(&mut self, alpha: f32) -> Result<(f64, f64)> {
-        let batch = &self.scratch.batch;
-        let (b, a) = (batch.rewards.len(), self.actions);
-        let device = self.actor.params().var().device();
-        let observations = Tensor::from_slice(&batch.observations, (b, self.actor.inputs()), device)?;
-        let noise = standard_normal(b * a, &mut self.update_rng);
-        let samples = sample_with_gradient(&self.actor.forward(&observations)?, noise, a)?; // [B, A + 1]
-        let log_prob = samples.narrow(1, a, 1)?;
-        let x = Tensor::cat(&[&observations, &samples.narrow(1, 0, a)?], 1)?;
-        let [q1, q2] = [self.critics[0].forward_frozen(&x)?, self.critics[1].forward_frozen(&x)?];
-        let mut mean_log_prob = 0.0;
-        let loss = fused_loss([&q1, &q2, &log_prob], |values: [&[f32]; 3], gradients| {
-            mean_log_prob = values[2].iter().map(|&l| f64::from(l)).sum::<f64>() / b as f64;
-            actor_loss(values, alpha, gradients)
-        })?;
-        let (value, grads) = backward(&loss)?;
-        self.actor_optimizer.step(&grads)?;
-        Ok((value, mean_log_prob))
-    }
-}
-
-/// n independent N(0, 1) numbers.
-fn standard_normal(n: usize, rng: &mut impl Rng) -> Vec<f32> {
-    (0..n).map(|_| rng.sample(StandardNormal)).collect()
-}
-
-/// Rows `[left, right[..a]]` for B rows of `left` and of `right`.
-fn join_rows(left: &[f32], b: usize, right: &[f32], a: usize, out: &mut Vec<f32>) {
-    out.clear();
-    let rows = left.chunks_exact(left.len() / b).zip(right.chunks_exact(right.len() / b));
-    for (left, right) in rows {
-        out.extend_from_slice(left);
-        out.extend_from_slice(&right[..a]);
+        let batch = &mut self.scratch.batch;
+        self.replay.sample(self.config.batch_size, &mut self.replay_rng, batch)?;
+        self.learner.update(batch, metrics)
     }
 }
 
@@ -472,42 +321,22 @@ impl Trainer for Sac {
 impl Persist for Sac {
     fn save(&self, prefix: &str, state: &mut TrainState) -> Result<()> {
         let name = |part: &str| format!("{prefix}/{part}");
-        self.actor.save(&name("actor"), state)?;
-        self.actor_optimizer.save(&name("actor_optimizer"), state)?;
-        for (i, (critic, target)) in self.critics.iter().zip(&self.targets).enumerate() {
-            critic.save(&name(&format!("critic{i}")), state)?;
-            target.save(&name(&format!("target{i}")), state)?;
-        }
-        self.critic_optimizer.save(&name("critic_optimizer"), state)?;
-        self.alpha.log_alpha.save(&name("temperature"), state)?;
-        if let Some((optimizer, _)) = &self.alpha.learning {
-            optimizer.save(&name("temperature_optimizer"), state)?;
-        }
+        self.learner.save(prefix, state)?;
         self.replay.save(&name("replay"), state)?;
         self.envs.save(&name("envs"), state)?;
         state.put_array(name("noise"), &[self.noise.len()], &self.noise);
-        state.put(name("rngs"), &(&self.act_rng, &self.replay_rng, &self.update_rng))?;
+        state.put(name("rngs"), &(&self.act_rng, &self.replay_rng))?;
         state.put(name("step"), &self.step)
     }
 
     fn load(&mut self, prefix: &str, state: &TrainState) -> Result<()> {
         let name = |part: &str| format!("{prefix}/{part}");
-        self.actor.load(&name("actor"), state)?;
-        self.actor_optimizer.load(&name("actor_optimizer"), state)?;
-        for (i, (critic, target)) in self.critics.iter_mut().zip(&mut self.targets).enumerate() {
-            critic.load(&name(&format!("critic{i}")), state)?;
-            target.load(&name(&format!("target{i}")), state)?;
-        }
-        self.critic_optimizer.load(&name("critic_optimizer"), state)?;
-        self.alpha.log_alpha.load(&name("temperature"), state)?;
-        if let Some((optimizer, _)) = &mut self.alpha.learning {
-            optimizer.load(&name("temperature_optimizer"), state)?;
-        }
+        self.learner.load(prefix, state)?;
         self.replay.load(&name("replay"), state)?;
         self.envs.load(&name("envs"), state)?;
         let noise = state.array(&name("noise"), &[self.noise.len()])?;
         self.noise.copy_from_slice(noise);
-        (self.act_rng, self.replay_rng, self.update_rng) = state.get(&name("rngs"))?;
+        (self.act_rng, self.replay_rng) = state.get(&name("rngs"))?;
         self.step = state.get(&name("step"))?;
         Ok(())
     }

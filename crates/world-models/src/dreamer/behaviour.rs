@@ -3,6 +3,7 @@
 use super::model::{Sequences, WorldModel};
 use super::rollout::Latents;
 use crate::Result;
+use crate::checks::{at_least_one, not_negative};
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -61,9 +62,7 @@ impl BehaviourConfig {
     /// # Errors
     /// [`Error::Config`] naming the field, its value and the allowed range.
     pub fn validate(&self) -> Result<()> {
-        if self.horizon == 0 {
-            return Err(Error::config("dreamer.behaviour", "horizon", self.horizon, "at least 1").into());
-        }
+        at_least_one("dreamer.behaviour", [("horizon", self.horizon as u64)])?;
         let shares = [
             ("lambda", self.lambda),
             ("slow_rate", self.slow_rate),
@@ -77,14 +76,7 @@ impl BehaviourConfig {
         }
         let weights =
             [("entropy", self.entropy), ("slow_scale", self.slow_scale), ("replay_scale", self.replay_scale)];
-        for (field, weight) in weights {
-            if !(weight >= 0.0 && weight.is_finite()) {
-                return Err(
-                    Error::config("dreamer.behaviour", field, weight, "finite and not negative").into()
-                );
-            }
-        }
-        Ok(())
+        not_negative("dreamer.behaviour", weights)
     }
 }
 

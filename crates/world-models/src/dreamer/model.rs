@@ -2,6 +2,7 @@
 
 use super::rollout::Latents;
 use crate::Result;
+use crate::checks::not_negative;
 use candle_core::{Device, Tensor};
 use rl_core::dist::{Categorical, TwoHot, kl_loss_v3};
 use rl_core::env::{EnvSpec, Space};
@@ -163,12 +164,7 @@ impl WorldModelConfig {
             ("kl_dynamics", self.kl_dynamics),
             ("kl_representation", self.kl_representation),
         ];
-        for (field, weight) in weights {
-            if !(weight >= 0.0 && weight.is_finite()) {
-                return Err(Error::config("dreamer.model", field, weight, "finite and not negative").into());
-            }
-        }
-        Ok(())
+        not_negative("dreamer.model", weights)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::imagination::{Imagination, Rollouts, draw};
 use super::network::{Network, NetworkConfig};
+use crate::checks::{at_least_one, not_negative};
 use crate::{Error as CrateError, Result};
 use candle_core::{D, DType, Device, Tensor};
 use rl_core::baselines::Collector;
@@ -63,11 +64,7 @@ impl I2aConfig {
     /// # Errors
     /// [`Error::Config`] naming the field, its value and the allowed range.
     pub fn validate(&self) -> Result<()> {
-        for (field, value) in [("depth", self.depth), ("rollout", self.rollout)] {
-            if value == 0 {
-                return Err(Error::config("i2a", field, value, "at least 1").into());
-            }
-        }
+        at_least_one("i2a", [("depth", self.depth as u64), ("rollout", self.rollout as u64)])?;
         if !(0.0..=1.0).contains(&self.gamma) {
             return Err(Error::config("i2a", "gamma", self.gamma, "in [0, 1]").into());
         }
@@ -77,12 +74,7 @@ impl I2aConfig {
             ("value", self.value),
             ("distill", self.distill),
         ];
-        for (field, weight) in weights {
-            if !(weight >= 0.0 && weight.is_finite()) {
-                return Err(Error::config("i2a", field, weight, "finite and not negative").into());
-            }
-        }
-        Ok(())
+        not_negative("i2a", weights)
     }
 }
 
@@ -189,7 +181,11 @@ impl I2a {
         self.network.modules().iter().map(|p| p.len()).sum()
     }
 
-    fn imagine(&self, observations: &[f32], rng: &mut StreamRng) -> Result<Rollouts> {
+    /// One rollout of every action from every observation `[N, O]`.
+    ///
+    /// # Errors
+    /// If the observations do not fit.
+    pub fn imagine(&self, observations: &[f32], rng: &mut StreamRng) -> Result<Rollouts> {
         let sizes = (self.width, self.actions);
         self.imagination.roll_out(observations, sizes, self.config.depth, &self.network.rollout_policy, rng)
     }
@@ -256,15 +252,23 @@ impl I2a {
         Ok(())
     }
 
-    /// The loss of a stretch, whose returns are given.
-    fn loss(&self, stretch: &Stretch, returns: Vec<f32>) -> Result<Losses> {
+    /// The loss on observations `[M, O]` with their rollouts, the actions taken `[M]` and the returns that followed.
+    ///
+    /// # Errors
+    /// If the sizes do not fit.
+    pub fn loss(
+        &self,
+        observations: &[f32],
+        rollouts: &Rollouts,
+        actions: &[u32],
+        returns: Vec<f32>,
+    ) -> Result<Losses> {
         let m = returns.len();
-        let observations = self.tensor(&stretch.observations)?;
-        let (logits, values) = self.network.forward(&observations, &join(&stretch.rollouts))?;
+        let observations = self.tensor(observations)?;
+        let (logits, values) = self.network.forward(&observations, rollouts)?;
         let returns = Tensor::from_vec(returns, m, &self.device)?;
         let log_probs = log_softmax(&logits)?;
-        let taken =
-            one_hot(&Tensor::from_slice(&stretch.actions, m, &self.device)?, self.actions, DType::F32)?;
+        let taken = one_hot(&Tensor::from_slice(actions, m, &self.device)?, self.actions, DType::F32)?;
         let advantage = (&returns - values.detach())?;
         let policy = ((&log_probs * taken)?.sum(D::Minus1)? * advantage)?.mean_all()?.neg()?;
         let value = ((values - returns)?.sqr()?.mean_all()? * 0.5)?;
@@ -278,34 +282,37 @@ impl I2a {
         Ok(Losses { total, policy, value, entropy, distill })
     }
 
-    fn learn(&mut self, stretch: &Stretch, metrics: &mut Metrics) -> Result<()> {
-        let (_, last) = self.look(&self.envs.batch().observations, &self.present)?;
-        let returns = n_step_returns(&stretch.rewards, &stretch.done, &last, self.config.gamma as f32);
-        let losses = self.loss(stretch, returns)?;
+    /// One step of the optimiser on [`loss`](Self::loss).
+    ///
+    /// # Errors
+    /// If the sizes do not fit.
+    pub fn update(
+        &mut self,
+        observations: &[f32],
+        rollouts: &Rollouts,
+        actions: &[u32],
+        returns: Vec<f32>,
+    ) -> Result<Losses> {
+        let losses = self.loss(observations, rollouts, actions, returns)?;
         let (_, grads) = backward(&losses.total)?;
         let left = 1.0 - self.step as f64 / self.config.steps.max(1) as f64;
         self.optimizer.set_learning_rate(self.config.learning_rate * left.max(1e-3));
         self.optimizer.step(&grads)?;
-        let Losses { policy, value, entropy, distill, .. } = losses;
+        Ok(losses)
+    }
+
+    fn learn(&mut self, stretch: &Stretch, metrics: &mut Metrics) -> Result<()> {
+        let (_, last) = self.look(&self.envs.batch().observations, &self.present)?;
+        let returns = n_step_returns(&stretch.rewards, &stretch.done, &last, self.config.gamma as f32);
+        let rollouts = Rollouts::join(&stretch.rollouts);
+        let Losses { policy, value, entropy, distill, .. } =
+            self.update(&stretch.observations, &rollouts, &stretch.actions, returns)?;
         let terms = [("policy", policy), ("value", value), ("entropy", entropy), ("distill", distill)];
         for (name, term) in terms {
             metrics.record(&format!("losses/{name}"), f64::from(term.to_scalar::<f32>()?));
         }
         Ok(())
     }
-}
-
-/// Rollouts of successive time steps as those of one batch: `[τ, T · N · A, O + 1]`.
-fn join(rollouts: &[Rollouts]) -> Rollouts {
-    let depth = rollouts.first().map_or(0, |r| r.depth);
-    let mut steps = Vec::with_capacity(rollouts.iter().map(|r| r.steps.len()).sum());
-    for t in 0..depth {
-        for r in rollouts {
-            let n = r.steps.len() / depth;
-            steps.extend_from_slice(&r.steps[t * n..(t + 1) * n]);
-        }
-    }
-    Rollouts { depth, steps }
 }
 
 impl Trainer for I2a {

@@ -40,6 +40,21 @@ pub struct Rollouts {
     pub steps: Vec<f32>,
 }
 
+impl Rollouts {
+    /// Rollouts of successive time steps as those of one batch: `[τ, T · N · A, O + 1]`.
+    pub fn join(rollouts: &[Self]) -> Self {
+        let depth = rollouts.first().map_or(0, |r| r.depth);
+        let mut steps = Vec::with_capacity(rollouts.iter().map(|r| r.steps.len()).sum());
+        for t in 0..depth {
+            for r in rollouts {
+                let n = r.steps.len() / depth;
+                steps.extend_from_slice(&r.steps[t * n..(t + 1) * n]);
+            }
+        }
+        Self { depth, steps }
+    }
+}
+
 impl Imagination {
     /// Rolls out every action from every row of `observations` for `depth` steps, `policy` choosing after the first. A
     /// rollout that has ended stays where it is and pays nothing.

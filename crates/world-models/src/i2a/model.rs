@@ -6,6 +6,7 @@
 //! model sees in later steps what it saw in training.
 
 use crate::Result;
+use crate::checks::{at_least_one, positive_widths};
 use candle_core::{Device, Tensor};
 use rand::{Rng, RngExt};
 use rl_core::experiment::{Metrics, Persist, TrainState, Trainer};
@@ -77,14 +78,8 @@ impl GridModelConfig {
     /// # Errors
     /// [`Error::Config`] naming the field, its value and the allowed range.
     pub fn validate(&self) -> Result<()> {
-        if self.batch == 0 {
-            return Err(Error::config("grid_model", "batch", self.batch, "at least 1").into());
-        }
-        if self.hidden.contains(&0) {
-            let widths = format!("{:?}", self.hidden);
-            return Err(Error::config("grid_model", "hidden", widths, "positive widths").into());
-        }
-        Ok(())
+        at_least_one("grid_model", [("batch", self.batch as u64)])?;
+        positive_widths("grid_model", "hidden", &self.hidden)
     }
 }
 

@@ -4,20 +4,18 @@
 //! ensemble, and every `train_every` steps the owed updates are made on each member's own sample. An action may be held
 //! for several environment steps; the ensemble then predicts over the hold.
 
-use super::ensemble::{Buffers, Ensemble, EnsembleConfig, Minibatch};
-use super::experience::Experience;
+use super::dynamics::{Dynamics, DynamicsConfig};
 use super::rollout::{EnsembleModel, RolloutConfig};
+use crate::checks::{at_least_one, not_negative};
 use crate::planning::{PlannedAction, Planner, PlannerConfig, play};
 use crate::rssm::encode_action;
 use crate::{Error as CrateError, Result};
 use candle_core::Device;
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
-use rl_core::buffer::TrainRatio;
 use rl_core::env::{Env, Space};
 use rl_core::evaluate::Evaluation;
 use rl_core::experiment::{Metrics, Persist, TrainState, Trainer};
-use rl_core::optim::{Clip, Optimizer, OptimizerConfig, backward};
 use rl_core::{Error, SeedStream, StreamRng};
 use serde::{Deserialize, Serialize};
 
@@ -36,18 +34,8 @@ pub struct PetsConfig {
     /// Standard deviation of the noise on planned actions, as a fraction of half the range; with discrete actions, the
     /// probability of a random one (PETS: 0).
     pub action_noise: f64,
-    /// Updates per environment step.
-    pub updates_per_step: f64,
-    /// Environment steps between two rounds of updates (PETS: an episode).
-    pub train_every: u64,
-    /// Transitions per member and update (PETS: 32).
-    pub batch: usize,
-    /// Adam's step size (PETS: 1e-3).
-    pub learning_rate: f64,
-    /// Share of the transitions that no member learns from and elites are chosen by.
-    pub holdout: f64,
-    /// The ensemble.
-    pub ensemble: EnsembleConfig,
+    /// The ensemble and how it learns.
+    pub dynamics: DynamicsConfig,
     /// How particles move.
     pub rollout: RolloutConfig,
     /// The planner; its particles are shared among the elites.
@@ -62,12 +50,7 @@ impl Default for PetsConfig {
             random_correlation: 0.0,
             action_repeat: 1,
             action_noise: 0.0,
-            updates_per_step: 4.0,
-            train_every: 50,
-            batch: 64,
-            learning_rate: 1e-3,
-            holdout: 0.0,
-            ensemble: EnsembleConfig::default(),
+            dynamics: DynamicsConfig::default(),
             rollout: RolloutConfig::default(),
             planner: PlannerConfig { particles: 5, ..PlannerConfig::default() },
         }
@@ -80,104 +63,72 @@ impl PetsConfig {
     /// # Errors
     /// [`Error::Config`] naming the field, its value and the allowed range.
     pub fn validate(&self) -> Result<()> {
-        let least = [
-            ("steps", self.steps),
-            ("action_repeat", self.action_repeat),
-            ("train_every", self.train_every),
-            ("batch", self.batch as u64),
-        ];
-        for (field, value) in least {
-            if value == 0 {
-                return Err(Error::config("pets", field, value, "at least 1").into());
-            }
+        at_least_one("pets", [("steps", self.steps), ("action_repeat", self.action_repeat)])?;
+        not_negative("pets", [("action_noise", self.action_noise)])?;
+        if !(0.0..1.0).contains(&self.random_correlation) {
+            let value = self.random_correlation;
+            return Err(Error::config("pets", "random_correlation", value, "in [0, 1)").into());
         }
-        for (field, value) in
-            [("action_noise", self.action_noise), ("updates_per_step", self.updates_per_step)]
-        {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Error::config("pets", field, value, "finite and not negative").into());
-            }
-        }
-        for (field, value) in [("random_correlation", self.random_correlation), ("holdout", self.holdout)] {
-            if !(0.0..1.0).contains(&value) {
-                return Err(Error::config("pets", field, value, "in [0, 1)").into());
-            }
-        }
-        if self.ensemble.elites < self.ensemble.members && self.holdout == 0.0 {
-            return Err(
-                Error::config("pets", "holdout", 0.0, "positive where elites are chosen by it").into()
-            );
-        }
-        self.ensemble.validate()?;
+        self.dynamics.validate()?;
         self.planner.validate()
     }
 }
 
-/// Learns an ensemble of one environment and plans with it.
+/// Learns an ensemble of one environment, from one or several copies of it, and plans with it.
 pub struct Pets {
     config: PetsConfig,
-    env: Box<dyn Env>,
-    ensemble: Ensemble,
-    optimizer: Optimizer,
-    experience: Experience,
-    elites: Vec<usize>,
-    ratio: TrainRatio,
-    planner: Planner<EnsembleModel>,
+    space: Space,
+    seats: Vec<Seat>,
+    dynamics: Dynamics,
     model: EnsembleModel,
+    step: u64,
+    act_rng: StreamRng,
+}
+
+/// One copy of the environment, with the plan that is followed in it.
+struct Seat {
+    env: Box<dyn Env>,
+    planner: Planner<EnsembleModel>,
     /// What random actions remember: a normal number per dimension, or the last index.
     memory: Vec<f32>,
     observation: Vec<f32>,
-    step: u64,
     episode_return: f64,
     episode_length: u64,
-    act_rng: StreamRng,
-    bootstrap_rng: StreamRng,
-    sample_rng: StreamRng,
 }
 
-/// Held-out transitions by which elites are chosen.
-const HELD_OUT: usize = 1000;
-
 impl Pets {
-    /// An agent for an environment, which it resets with a seed of its own.
+    /// An agent for copies of one environment, which it resets with seeds of its own.
     ///
     /// # Errors
-    /// If the configuration does not suit the environment.
+    /// If the configuration does not suit the environment, or there is no copy of it.
     pub fn new(
         config: PetsConfig,
-        mut env: Box<dyn Env>,
+        copies: Vec<Box<dyn Env>>,
         device: &Device,
         seeds: SeedStream,
     ) -> Result<Self> {
         config.validate()?;
-        let spec = env.spec().clone();
+        let Some(spec) = copies.first().map(|env| env.spec().clone()) else {
+            return Err(Error::shape("Pets::new", "at least one environment", 0).into());
+        };
         let (width, action) = (spec.observation.width(), spec.action.width());
-        let mut rng = seeds.stream("pets", 0);
-        let ensemble = Ensemble::new(&config.ensemble, width + action, width + 1, device, &mut rng)?;
-        let adam = OptimizerConfig::adam(config.learning_rate, 1e-8, Clip::None);
-        let optimizer = Optimizer::new(adam, &[ensemble.params()])?;
-        let experience = Experience::new(width, action, config.ensemble.members);
-        let elites: Vec<usize> = (0..config.ensemble.elites).collect();
-        let mut observation = vec![0.0; width];
-        env.reset(Some(seeds.derive("env", 0)), &mut observation)?;
+        let dynamics = Dynamics::new(&config.dynamics, (width, action), device, seeds)?;
+        let mut seats = vec![];
+        for (i, mut env) in copies.into_iter().enumerate() {
+            let (planner, mut observation) =
+                (Planner::new(config.planner.clone(), &spec.action)?, vec![0.0; width]);
+            env.reset(Some(seeds.derive("env", i as u64)), &mut observation)?;
+            let (memory, episode_return, episode_length) = (vec![], 0.0, 0);
+            seats.push(Seat { env, planner, memory, observation, episode_return, episode_length });
+        }
         Ok(Self {
-            planner: Planner::new(config.planner.clone(), &spec.action)?,
-            ratio: TrainRatio::new(config.updates_per_step, 1)?,
-            model: snapshot(&config, &ensemble, &experience, &elites)?,
+            model: dynamics.snapshot(&config.rollout, config.planner.particles)?,
             config,
-            env,
-            ensemble,
-            optimizer,
-            experience,
-            elites,
-            memory: vec![],
-            observation,
+            space: spec.action,
+            seats,
+            dynamics,
             step: 0,
-            episode_return: 0.0,
-            episode_length: 0,
             act_rng: seeds.stream("act", 0),
-            bootstrap_rng: seeds.stream("bootstrap", 0),
-            sample_rng: seeds.stream("sample", 0),
         })
     }
 
@@ -186,33 +137,28 @@ impl Pets {
     /// # Errors
     /// If the tensor library fails.
     pub fn model(&self) -> Result<EnsembleModel> {
-        let mut config = self.config.clone();
-        config.rollout.disagreement = 0.0;
-        snapshot(&config, &self.ensemble, &self.experience, &self.elites)
+        let rollout = RolloutConfig { disagreement: 0.0, ..self.config.rollout.clone() };
+        self.dynamics.snapshot(&rollout, self.config.planner.particles)
     }
 
-    fn act(&mut self) -> Result<PlannedAction> {
-        let space = self.env.spec().action.clone();
-        if self.step < self.config.random_steps {
-            return Ok(persistent_action(
-                &space,
-                self.config.random_correlation,
-                &mut self.memory,
-                &mut self.act_rng,
-            ));
+    fn act(&mut self, i: usize) -> Result<PlannedAction> {
+        let Self { config, space, seats, model, act_rng: rng, step, .. } = self;
+        let seat = &mut seats[i];
+        if *step < config.random_steps {
+            return Ok(persistent_action(space, config.random_correlation, &mut seat.memory, rng));
         }
-        self.model.observation.copy_from_slice(&self.observation);
-        let mut action = self.planner.plan(&self.model, &mut self.act_rng)?.action;
-        let noise = self.config.action_noise;
-        match (&mut action, &space) {
+        model.observation.copy_from_slice(&seat.observation);
+        let mut action = seat.planner.plan(model, rng)?.action;
+        let noise = config.action_noise;
+        match (&mut action, &*space) {
             (PlannedAction::Continuous(a), Space::Box { low, high }) if noise > 0.0 => {
                 for ((a, low), high) in a.iter_mut().zip(low).zip(high) {
-                    let z: f32 = self.act_rng.sample(StandardNormal);
+                    let z: f32 = rng.sample(StandardNormal);
                     *a = (*a + noise as f32 * 0.5 * (high - low) * z).clamp(*low, *high);
                 }
             }
-            (PlannedAction::Discrete(i), Space::Discrete(n)) if self.act_rng.random::<f64>() < noise => {
-                *i = Space::sample_discrete(*n, &mut self.act_rng);
+            (PlannedAction::Discrete(i), Space::Discrete(n)) if rng.random::<f64>() < noise => {
+                *i = Space::sample_discrete(*n, rng);
             }
             _ => {}
         }
@@ -221,11 +167,12 @@ impl Pets {
 
     /// Holds an action, stores the transition over the hold, and begins the next episode where one ended. A hold that
     /// the time limit cuts short is no transition of the model's.
-    fn hold(&mut self, action: &PlannedAction, metrics: &mut Metrics) -> Result<()> {
-        let before = self.observation.clone();
+    fn hold(&mut self, i: usize, action: &PlannedAction, metrics: &mut Metrics) -> Result<()> {
+        let seat = &mut self.seats[i];
+        let before = seat.observation.clone();
         let (mut reward, mut held) = (0.0, 0);
         let end = loop {
-            let result = self.env.step(action.as_action(), &mut self.observation)?;
+            let result = seat.env.step(action.as_action(), &mut seat.observation)?;
             self.step += 1;
             held += 1;
             reward += result.reward;
@@ -233,73 +180,22 @@ impl Pets {
                 break result;
             }
         };
-        self.episode_return += reward;
-        self.episode_length += held;
+        seat.episode_return += reward;
+        seat.episode_length += held;
         if held == self.config.action_repeat || end.terminated {
-            let mut encoded = vec![0.0; self.env.spec().action.width()];
+            let mut encoded = vec![0.0; self.space.width()];
             encode_action(action.as_action(), &mut encoded);
-            let (next, holdout) = (&self.observation, self.config.holdout);
             let pair = (&before[..], &encoded[..]);
-            self.experience.push(
-                pair,
-                reward as f32,
-                next,
-                end.terminated,
-                holdout,
-                &mut self.bootstrap_rng,
-            )?;
+            self.dynamics.push(i, pair, reward as f32, &seat.observation, end.terminated)?;
         }
         if end.done() {
-            metrics.record("charts/episodic_return", self.episode_return);
-            metrics.record("charts/episodic_length", self.episode_length as f64);
-            (self.episode_return, self.episode_length) = (0.0, 0);
-            self.env.reset(None, &mut self.observation)?;
-            self.planner.reset();
+            self.dynamics.end_episode(i);
+            metrics.record("charts/episodic_return", seat.episode_return);
+            metrics.record("charts/episodic_length", seat.episode_length as f64);
+            (seat.episode_return, seat.episode_length) = (0.0, 0);
+            seat.env.reset(None, &mut seat.observation)?;
+            seat.planner.reset();
         }
-        Ok(())
-    }
-
-    fn learn(&mut self, env_steps: u64, metrics: &mut Metrics) -> Result<()> {
-        let owed = self.ratio.updates_after(env_steps);
-        if owed == 0 || self.experience.len() <= self.experience.held_out() {
-            return Ok(());
-        }
-        let mut batch = Minibatch::default();
-        let mut loss = 0.0;
-        for _ in 0..owed {
-            self.experience.sample(self.config.batch, &mut self.sample_rng, &mut batch);
-            let (value, grads) = backward(&self.ensemble.loss(&batch)?)?;
-            self.optimizer.step(&grads)?;
-            loss += value;
-        }
-        metrics.record("losses/ensemble", loss / owed as f64);
-        self.choose_elites(metrics)?;
-        self.model = snapshot(&self.config, &self.ensemble, &self.experience, &self.elites)?;
-        Ok(())
-    }
-
-    /// The members with the smallest mean squared error on held-out transitions.
-    fn choose_elites(&mut self, metrics: &mut Metrics) -> Result<()> {
-        if self.experience.held_out() == 0 {
-            return Ok(());
-        }
-        let mut batch = Minibatch::default();
-        self.experience.held_out_batch(HELD_OUT, &mut batch);
-        let network = self.ensemble.network();
-        let (theta, k) = (self.ensemble.params().to_vec::<f32>()?, network.predicted());
-        let mut buffers = Buffers::default();
-        let mut errors = vec![];
-        for member in 0..network.members() {
-            let y = network.infer(&theta, member, batch.rows, &batch.inputs, &mut buffers);
-            let rows = y.chunks_exact(network.outputs()).zip(batch.targets.chunks_exact(k));
-            let square = |(y, t): (&[f32], &[f32])| -> f64 {
-                y[..k].iter().zip(t).map(|(y, t)| f64::from((y - t) * (y - t))).sum()
-            };
-            errors.push((rows.map(square).sum::<f64>() / (batch.rows * k) as f64, member));
-        }
-        metrics.record("losses/held_out", errors.iter().map(|e| e.0).sum::<f64>() / errors.len() as f64);
-        errors.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        self.elites = errors[..self.config.ensemble.elites].iter().map(|e| e.1).collect();
         Ok(())
     }
 
@@ -318,17 +214,6 @@ impl Pets {
             |model: &mut EnsembleModel, observation: &[f32]| model.observation.copy_from_slice(observation);
         play(&mut model, observe, (&self.config.planner, self.config.action_repeat), copies, starts, seeds)
     }
-}
-
-fn snapshot(
-    config: &PetsConfig,
-    ensemble: &Ensemble,
-    experience: &Experience,
-    elites: &[usize],
-) -> Result<EnsembleModel> {
-    let units = (&experience.inputs, &experience.targets);
-    let range = experience.reward_range();
-    EnsembleModel::new(ensemble, elites, units, range, &config.rollout, config.planner.particles)
 }
 
 /// A uniform action whose successor is like it: ρ is the correlation of the normal number behind it (by the logistic
@@ -367,14 +252,15 @@ impl Trainer for Pets {
         self.config.steps
     }
 
+    /// One action in every copy of the environment, and the updates that are due after it.
     fn advance(&mut self, metrics: &mut Metrics) -> Result<()> {
         let before = self.step;
-        let action = self.act()?;
-        self.hold(&action, metrics)?;
-        let every = self.config.train_every;
-        let rounds = self.step / every - before / every;
-        if rounds > 0 {
-            self.learn(rounds * every, metrics)?;
+        for i in 0..self.seats.len() {
+            let action = self.act(i)?;
+            self.hold(i, &action, metrics)?;
+        }
+        if self.dynamics.learn(before, self.step, metrics)? {
+            self.model = self.dynamics.snapshot(&self.config.rollout, self.config.planner.particles)?;
         }
         Ok(())
     }
@@ -383,38 +269,38 @@ impl Trainer for Pets {
 impl Persist for Pets {
     fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
         let at = |name: &str| format!("{prefix}/{name}");
-        self.ensemble.save(&at("ensemble"), state)?;
-        self.optimizer.save(&at("optimizer"), state)?;
-        self.experience.save(&at("experience"), state)?;
-        self.ratio.save(&at("ratio"), state)?;
-        self.planner.save(&at("planner"), state)?;
-        state.put(at("env"), &self.env.save()?)?;
-        for (name, values) in [("observation", &self.observation), ("memory", &self.memory)] {
-            state.put_array(at(name), &[values.len()], values);
+        self.dynamics.save(&at("dynamics"), state)?;
+        for (i, seat) in self.seats.iter().enumerate() {
+            let at = |name: &str| format!("{prefix}/seat{i}/{name}");
+            seat.planner.save(&at("planner"), state)?;
+            state.put(at("env"), &seat.env.save()?)?;
+            for (name, values) in [("observation", &seat.observation), ("memory", &seat.memory)] {
+                state.put_array(at(name), &[values.len()], values);
+            }
+            state.put(at("episode"), &(seat.episode_return, seat.episode_length))?;
         }
-        state.put(at("elites"), &self.elites)?;
-        state.put(at("counters"), &(self.step, self.episode_return, self.episode_length))?;
+        state.put(at("step"), &self.step)?;
         // Updates are owed in rounds: the snapshot in use is older than neither weights nor statistics only right after
         // one, so its units are saved with it.
         self.model.save(&at("model"), state)?;
-        state.put(at("rngs"), &(&self.act_rng, &self.bootstrap_rng, &self.sample_rng))
+        state.put(at("rng"), &self.act_rng)
     }
 
     fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
         let at = |name: &str| format!("{prefix}/{name}");
-        self.ensemble.load(&at("ensemble"), state)?;
-        self.optimizer.load(&at("optimizer"), state)?;
-        self.experience.load(&at("experience"), state)?;
-        self.ratio.load(&at("ratio"), state)?;
-        self.planner.load(&at("planner"), state)?;
-        self.env.load(&state.get(&at("env"))?)?;
-        self.observation = state.array(&at("observation"), &[self.observation.len()])?.to_vec();
-        self.memory = state.array_of_any_shape(&at("memory"))?.to_vec();
-        self.elites = state.get(&at("elites"))?;
-        (self.step, self.episode_return, self.episode_length) = state.get(&at("counters"))?;
-        self.model = snapshot(&self.config, &self.ensemble, &self.experience, &self.elites)?;
+        self.dynamics.load(&at("dynamics"), state)?;
+        for (i, seat) in self.seats.iter_mut().enumerate() {
+            let at = |name: &str| format!("{prefix}/seat{i}/{name}");
+            seat.planner.load(&at("planner"), state)?;
+            seat.env.load(&state.get(&at("env"))?)?;
+            seat.observation = state.array(&at("observation"), &[seat.observation.len()])?.to_vec();
+            seat.memory = state.array_of_any_shape(&at("memory"))?.to_vec();
+            (seat.episode_return, seat.episode_length) = state.get(&at("episode"))?;
+        }
+        self.step = state.get(&at("step"))?;
+        self.model = self.dynamics.snapshot(&self.config.rollout, self.config.planner.particles)?;
         self.model.load(&at("model"), state)?;
-        (self.act_rng, self.bootstrap_rng, self.sample_rng) = state.get(&at("rngs"))?;
+        self.act_rng = state.get(&at("rng"))?;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 //! gradient are one pass of matrix products on slices, checked against tensor operations and finite differences.
 
 use crate::Result;
+use crate::checks::{at_least_one, not_negative, positive_widths};
 use candle_core::{DType, Device, Tensor};
 use rl_core::nn::kernel::{Mat, Real, add_column_sums, fill_rows, matmul};
 use rl_core::nn::params::Layout;
@@ -25,6 +26,10 @@ pub struct EnsembleConfig {
     pub hidden: Vec<usize>,
     /// Weight decay λ of ½λ‖W‖², biases excepted (PETS: 2.5e-5 to 1e-4, layer by layer).
     pub weight_decay: f64,
+    /// β, by which every term of the likelihood is weighted with sg(σ^2β) (Seitzer et al. 2022, "On the Pitfalls of
+    /// Heteroscedastic Uncertainty Estimation", equation 6; they recommend ½). 0 is the likelihood of PETS, in which the
+    /// mean stops learning where the deviation is large: a rare reward is explained as noise.
+    pub beta: f64,
     /// Weight of the pull on the bounds of the log-variance (PETS: 0.01).
     pub bound_scale: f64,
     /// Weight of the termination's cross-entropy; 0 where no episode terminates: then imagined ones do not either.
@@ -38,6 +43,7 @@ impl Default for EnsembleConfig {
             elites: 5,
             hidden: vec![64, 64],
             weight_decay: 1e-5,
+            beta: 0.5,
             bound_scale: 0.01,
             termination_scale: 1.0,
         }
@@ -50,28 +56,18 @@ impl EnsembleConfig {
     /// # Errors
     /// [`Error::Config`] naming the field, its value and the allowed range.
     pub fn validate(&self) -> Result<()> {
-        if self.members == 0 {
-            return Err(Error::config("ensemble", "members", self.members, "at least 1").into());
-        }
+        at_least_one("ensemble", [("members", self.members as u64)])?;
         if self.elites == 0 || self.elites > self.members {
             return Err(Error::config("ensemble", "elites", self.elites, "in 1..=members").into());
         }
-        if self.hidden.contains(&0) {
-            return Err(
-                Error::config("ensemble", "hidden", format!("{:?}", self.hidden), "positive widths").into()
-            );
-        }
+        positive_widths("ensemble", "hidden", &self.hidden)?;
         let weights = [
             ("weight_decay", self.weight_decay),
+            ("beta", self.beta),
             ("bound_scale", self.bound_scale),
             ("termination_scale", self.termination_scale),
         ];
-        for (field, weight) in weights {
-            if !(weight >= 0.0 && weight.is_finite()) {
-                return Err(Error::config("ensemble", field, weight, "finite and not negative").into());
-            }
-        }
-        Ok(())
+        not_negative("ensemble", weights)
     }
 }
 
@@ -174,7 +170,7 @@ impl Ensemble {
         &self.config
     }
 
-    /// Σ over members of (1/BK) Σ [(μ − y)² e^(−ln σ²) + ln σ²] + β BCE(termination), plus ½λ‖W‖² and
+    /// Σ over members of (1/BK) Σ sg(σ^2β) [(μ − y)² e^(−ln σ²) + ln σ²] + c_t BCE(termination), plus ½λ‖W‖² and
     /// c (Σ max − Σ min) of the bounds: one graph node whose gradient is already known.
     ///
     /// # Errors
@@ -331,8 +327,8 @@ impl Network {
     ) -> f64 {
         let k = self.predicted;
         let rows = terminated.len();
-        let (share, beta) =
-            (R::real(1.0 / (rows * k) as f64), R::real(config.termination_scale / rows as f64));
+        let (mean, end) = (R::real(1.0 / (rows * k) as f64), R::real(config.termination_scale / rows as f64));
+        let beta = R::real(config.beta);
         let mut loss = R::real(0.0);
         let outputs = output.chunks_exact(2 * k + 1).zip(d.chunks_exact_mut(2 * k + 1));
         for ((y, d), (target, &over)) in outputs.zip(targets.chunks_exact(k).zip(terminated)) {
@@ -340,6 +336,7 @@ impl Network {
                 let (min, max) = (theta[self.min_log_var + j], theta[self.max_log_var + j]);
                 let (log_var, [by_raw, by_min, by_max]) = bounded_log_var(y[k + j], min, max);
                 let (error, precision) = (y[j] - target[j], (-log_var).fast_exp());
+                let share = mean * (beta * log_var).fast_exp();
                 loss += share * (error * error * precision + log_var);
                 d[j] = share * R::real(2.0) * error * precision;
                 let slope = share * (R::real(1.0) - error * error * precision);
@@ -348,8 +345,8 @@ impl Network {
                 dtheta[self.max_log_var + j] += slope * by_max;
             }
             let logit = y[2 * k];
-            loss += beta * (logit.softplus() - over * logit);
-            d[2 * k] = beta * (logit.sigmoid() - over);
+            loss += end * (logit.softplus() - over * logit);
+            d[2 * k] = end * (logit.sigmoid() - over);
         }
         loss.to_f64()
     }
@@ -439,6 +436,7 @@ mod tests {
             elites: members,
             hidden: vec![6, 7],
             weight_decay: 0.03,
+            beta: 0.4,
             bound_scale: 0.2,
             termination_scale: 0.7,
         };
@@ -487,6 +485,7 @@ mod tests {
             let (mean, raw) = (x.narrow(1, 0, k).unwrap(), x.narrow(1, k, k).unwrap());
             let log_var = composed_log_var(&raw, &min, &max).unwrap();
             let nll = gaussian_nll(&mean, &log_var, &cut(&batch.targets, member, k)).unwrap();
+            let nll = (nll * (log_var.detach() * e.config.beta).unwrap().exp().unwrap()).unwrap();
             let bce =
                 bce_with_logits(&x.narrow(1, 2 * k, 1).unwrap(), &cut(&batch.terminated, member, 1)).unwrap();
             let bce = (bce.mean_all().unwrap() * e.config.termination_scale).unwrap();

@@ -10,7 +10,7 @@ use rl_core::{Error, Result};
 
 /// All transitions seen, each member's sample of them, and the units of the data.
 #[derive(Debug)]
-pub(super) struct Experience {
+pub struct Experience {
     observation: usize,
     action: usize,
     /// `[N, D]` and `[N, A]`
@@ -19,12 +19,31 @@ pub(super) struct Experience {
     next_observations: Vec<f32>,
     rewards: Vec<f32>,
     terminated: Vec<u8>,
+    /// What the termination's logit learns: 1 where the episode terminated, less before it.
+    endings: Vec<f32>,
+    /// The transitions of every environment's present episode.
+    episodes: Vec<Vec<u32>>,
     /// Indices of each member's sample, repeated as often as they were taken.
     members: Vec<Vec<u32>>,
     /// Indices that no member learns from.
     held_out: Vec<u32>,
     pub(super) inputs: RunningMeanStd,
     pub(super) targets: RunningMeanStd,
+}
+
+/// One transition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Experienced<'a> {
+    /// o, `[D]`
+    pub observation: &'a [f32],
+    /// a, encoded, `[A]`
+    pub action: &'a [f32],
+    /// r
+    pub reward: f32,
+    /// o', `[D]`
+    pub next_observation: &'a [f32],
+    /// Whether the episode ended in o'.
+    pub terminated: bool,
 }
 
 impl Experience {
@@ -37,6 +56,8 @@ impl Experience {
             next_observations: vec![],
             rewards: vec![],
             terminated: vec![],
+            endings: vec![],
+            episodes: vec![],
             members: vec![vec![]; members],
             held_out: vec![],
             inputs: RunningMeanStd::new(observation + action),
@@ -44,13 +65,25 @@ impl Experience {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Transitions.
+    pub fn len(&self) -> usize {
         self.rewards.len()
     }
 
-    /// The observation of transition `index`.
-    pub(super) fn observation(&self, index: usize) -> &[f32] {
-        &self.observations[index * self.observation..][..self.observation]
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rewards.is_empty()
+    }
+
+    /// A transition, in the order of arrival; `None` beyond the last.
+    pub fn get(&self, index: usize) -> Option<Experienced<'_>> {
+        (index < self.len()).then(|| Experienced {
+            observation: &self.observations[index * self.observation..][..self.observation],
+            action: &self.actions[index * self.action..][..self.action],
+            reward: self.rewards[index],
+            next_observation: &self.next_observations[index * self.observation..][..self.observation],
+            terminated: self.terminated[index] != 0,
+        })
     }
 
     /// Transitions held out from all members.
@@ -65,9 +98,10 @@ impl Experience {
         if low <= high { [low, high] } else { [0.0, 0.0] }
     }
 
-    /// Takes a transition in; with probability `holdout` no member learns from it.
+    /// Takes a transition of environment `stream` in; with probability `holdout` no member learns from it.
     pub(super) fn push(
         &mut self,
+        stream: usize,
         (observation, action): (&[f32], &[f32]),
         reward: f32,
         next_observation: &[f32],
@@ -76,11 +110,16 @@ impl Experience {
         rng: &mut impl Rng,
     ) -> Result<()> {
         let index = self.len() as u32;
+        if self.episodes.len() <= stream {
+            self.episodes.resize_with(stream + 1, Vec::new);
+        }
+        self.episodes[stream].push(index);
         self.observations.extend_from_slice(observation);
         self.actions.extend_from_slice(action);
         self.next_observations.extend_from_slice(next_observation);
         self.rewards.push(reward);
         self.terminated.push(u8::from(terminated));
+        self.endings.push(f32::from(u8::from(terminated)));
         if rng.random::<f64>() < holdout {
             self.held_out.push(index);
             return Ok(());
@@ -96,6 +135,19 @@ impl Experience {
         row.extend(next_observation.iter().zip(observation).map(|(next, o)| next - o));
         row.push(reward);
         self.targets.update(&row)
+    }
+
+    /// The present episode of environment `stream` is over. If it terminated, the transitions before its end are told so:
+    /// e^(−k/h) for the one k steps before it, with `foresight` h.
+    pub(super) fn end_episode(&mut self, stream: usize, foresight: f64) {
+        let Some(episode) = self.episodes.get_mut(stream) else { return };
+        let episode = std::mem::take(episode);
+        let terminated = episode.last().is_some_and(|&i| self.terminated[i as usize] != 0);
+        if terminated && foresight > 0.0 {
+            for (k, &i) in episode.iter().rev().enumerate() {
+                self.endings[i as usize] = (-(k as f64) / foresight).exp() as f32;
+            }
+        }
     }
 
     /// `rows` transitions for every member from its own sample, in units of the data.
@@ -128,18 +180,18 @@ impl Experience {
     }
 
     fn append(&self, index: usize, (inputs, targets): (&Units, &Units), batch: &mut Minibatch<f32>) {
-        let (d, a) = (self.observation, self.action);
-        let observation = self.observation(index);
+        let Some(Experienced { observation, action, reward, next_observation, .. }) = self.get(index) else {
+            return;
+        };
         let at = batch.inputs.len();
         batch.inputs.extend_from_slice(observation);
-        batch.inputs.extend_from_slice(&self.actions[index * a..][..a]);
+        batch.inputs.extend_from_slice(action);
         inputs.normalise(&mut batch.inputs[at..]);
         let at = batch.targets.len();
-        let next = &self.next_observations[index * d..][..d];
-        batch.targets.extend(next.iter().zip(observation).map(|(next, o)| next - o));
-        batch.targets.push(self.rewards[index]);
+        batch.targets.extend(next_observation.iter().zip(observation).map(|(next, o)| next - o));
+        batch.targets.push(reward);
         targets.normalise(&mut batch.targets[at..]);
-        batch.terminated.push(f32::from(self.terminated[index]));
+        batch.terminated.push(self.endings[index]);
     }
 }
 
@@ -162,7 +214,9 @@ impl Persist for Experience {
             ("actions", &self.actions),
             ("next_observations", &self.next_observations),
             ("rewards", &self.rewards),
+            ("endings", &self.endings),
         ];
+        state.put(at("episodes"), &self.episodes)?;
         for (name, values) in floats {
             state.put_array(at(name), &[values.len()], values);
         }
@@ -182,6 +236,8 @@ impl Persist for Experience {
         self.actions = floats("actions")?;
         self.next_observations = floats("next_observations")?;
         self.rewards = floats("rewards")?;
+        self.endings = floats("endings")?;
+        self.episodes = state.get(&at("episodes"))?;
         self.terminated = state.array_of_any_shape(&at("terminated"))?.to_vec();
         for (i, member) in self.members.iter_mut().enumerate() {
             *member = state.array_of_any_shape(&at(&format!("member{i}")))?.to_vec();
@@ -192,6 +248,8 @@ impl Persist for Experience {
             && self.next_observations.len() == n * self.observation
             && self.actions.len() == n * self.action
             && self.terminated.len() == n
+            && self.endings.len() == n
+            && self.episodes.iter().flatten().all(|&i| (i as usize) < n)
             && self.members.iter().chain([&self.held_out]).flatten().all(|&i| (i as usize) < n);
         if !fits {
             let reason = "the arrays of the transitions do not fit each other".into();
@@ -213,7 +271,7 @@ mod tests {
         let mut all = Experience::new(1, 1, 3);
         for i in 0..4000 {
             let x = i as f32;
-            all.push((&[x], &[0.0]), x, &[x + 1.0], false, 0.1, &mut rng).unwrap();
+            all.push(0, (&[x], &[0.0]), x, &[x + 1.0], false, 0.1, &mut rng).unwrap();
         }
         let kept = (4000 - all.held_out()) as f64;
         assert!((kept / 4000.0 - 0.9).abs() < 0.02);
@@ -229,12 +287,31 @@ mod tests {
     }
 
     #[test]
+    fn a_termination_is_announced_and_a_truncation_is_not() {
+        let mut rng = SeedStream::new(1).stream("bootstrap", 0);
+        let mut all = Experience::new(1, 1, 1);
+        for i in 0..6 {
+            all.push(0, (&[0.0], &[0.0]), 0.0, &[0.0], i == 5, 0.0, &mut rng).unwrap();
+            // Another environment in between, whose episode goes on.
+            all.push(1, (&[0.0], &[0.0]), 0.0, &[0.0], false, 0.0, &mut rng).unwrap();
+            if i == 2 || i == 5 {
+                all.end_episode(0, 2.0);
+            }
+        }
+        let half = (-0.5f32).exp();
+        let expected = [0.0, 0.0, 0.0, half * half, half, 1.0];
+        let own = all.endings.iter().step_by(2);
+        assert!(own.zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", all.endings);
+        assert!(all.endings.iter().skip(1).step_by(2).all(|&e| e == 0.0));
+    }
+
+    #[test]
     fn samples_are_in_units_of_the_data() {
         let mut rng = SeedStream::new(1).stream("bootstrap", 0);
         let mut all = Experience::new(1, 1, 2);
         for i in 0..100 {
             let x = i as f32;
-            all.push((&[x], &[-x]), 2.0 * x, &[3.0 * x], i % 2 == 0, 0.0, &mut rng).unwrap();
+            all.push(0, (&[x], &[-x]), 2.0 * x, &[3.0 * x], i % 2 == 0, 0.0, &mut rng).unwrap();
         }
         let mut batch = Minibatch::default();
         all.sample(50, &mut rng, &mut batch);

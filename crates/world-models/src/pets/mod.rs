@@ -13,12 +13,15 @@
 //! Oza and Russell 2001), so that members keep differing while data arrive; actions may be held for several steps.
 
 mod agent;
+mod dynamics;
 mod ensemble;
 mod experience;
 mod rollout;
 
 pub use agent::{Pets, PetsConfig};
+pub use dynamics::{Dynamics, DynamicsConfig};
 pub use ensemble::{Buffers, Ensemble, EnsembleConfig, Minibatch, Network};
+pub use experience::{Experience, Experienced};
 pub use rollout::{EnsembleModel, Particles, Propagation, RolloutConfig};
 
 #[cfg(test)]

@@ -115,6 +115,16 @@ impl EnsembleModel {
         })
     }
 
+    /// The members that plan.
+    pub fn elites(&self) -> &[usize] {
+        &self.elites
+    }
+
+    /// Whether particles are drawn from the predicted Gaussian, and do not follow its mean.
+    pub fn set_sampling(&mut self, on: bool) {
+        self.config.sample = on;
+    }
+
     fn width(&self) -> usize {
         self.network.predicted() - 1
     }

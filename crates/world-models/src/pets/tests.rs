@@ -10,10 +10,13 @@ fn small(steps: u64) -> PetsConfig {
     PetsConfig {
         steps,
         random_steps: 60,
-        train_every: 20,
-        updates_per_step: 1.0,
-        holdout: 0.1,
-        ensemble: EnsembleConfig { members: 3, elites: 2, hidden: vec![16], ..EnsembleConfig::default() },
+        dynamics: DynamicsConfig {
+            train_every: 20,
+            updates_per_step: 1.0,
+            holdout: 0.1,
+            ensemble: EnsembleConfig { members: 3, elites: 2, hidden: vec![16], ..EnsembleConfig::default() },
+            ..DynamicsConfig::default()
+        },
         planner: PlannerConfig {
             horizon: 4,
             candidates: 8,
@@ -27,7 +30,12 @@ fn small(steps: u64) -> PetsConfig {
 }
 
 fn agent(id: &str, config: PetsConfig) -> Pets {
-    Pets::new(config, make(id, 0).unwrap(), &Device::Cpu, SeedStream::new(5)).unwrap()
+    seated(id, config, 1)
+}
+
+fn seated(id: &str, config: PetsConfig, copies: usize) -> Pets {
+    let copies = (0..copies).map(|_| make(id, 0).unwrap()).collect();
+    Pets::new(config, copies, &Device::Cpu, SeedStream::new(5)).unwrap()
 }
 
 fn state_of(agent: &Pets) -> TrainState {
@@ -38,15 +46,17 @@ fn state_of(agent: &Pets) -> TrainState {
 
 #[test]
 fn an_interrupted_run_goes_on_bit_for_bit() {
-    for (id, repeat) in [("Pendulum-v1", 1), ("CartPole-v1", 1), ("MountainCarContinuous-v0", 3)] {
-        let config =
+    let runs = [("Pendulum-v1", 1, 1), ("CartPole-v1", 1, 3), ("MountainCarContinuous-v0", 3, 2)];
+    for (id, repeat, copies) in runs {
+        let mut config =
             PetsConfig { action_repeat: repeat, random_correlation: 0.5, action_noise: 0.1, ..small(100) };
+        config.dynamics.foresight = 4.0;
         let mut metrics = Metrics::in_memory();
-        let mut whole = agent(id, config.clone());
+        let mut whole = seated(id, config.clone(), copies);
         while whole.step() < 75 {
             whole.advance(&mut metrics).unwrap();
         }
-        let mut resumed = agent(id, config);
+        let mut resumed = seated(id, config, copies);
         resumed.load("a", &state_of(&whole)).unwrap();
         for agent in [&mut whole, &mut resumed] {
             while agent.step() < 100 {
@@ -59,7 +69,8 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
 
 #[test]
 fn the_ensemble_learns_a_linear_system_and_plans_in_it() {
-    let config = PetsConfig { random_steps: 400, updates_per_step: 3.0, ..small(400) };
+    let mut config = PetsConfig { random_steps: 400, ..small(400) };
+    config.dynamics.updates_per_step = 3.0;
     let mut agent = agent("PointControl", config);
     Session::in_memory().run("PointControl/pets", &mut agent).unwrap();
     let mut model = agent.model().unwrap();
@@ -154,6 +165,8 @@ fn held_actions_are_held_in_evaluation_too() {
 fn configurations_that_make_no_sense_are_refused() {
     let message = |config: PetsConfig| config.validate().unwrap_err().to_string();
     assert!(message(PetsConfig { action_repeat: 0, ..small(9) }).contains("pets.action_repeat = 0"));
-    assert!(message(PetsConfig { holdout: 0.0, ..small(9) }).contains("pets.holdout"));
+    let mut config = small(9);
+    config.dynamics.holdout = 0.0;
+    assert!(message(config).contains("dynamics.holdout"));
     assert!(message(PetsConfig { random_correlation: 1.0, ..small(9) }).contains("random_correlation"));
 }

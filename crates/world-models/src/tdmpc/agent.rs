@@ -2,6 +2,7 @@
 
 use super::networks::{Losses, Networks, NetworksConfig, Windows};
 use super::rollout::LatentModel;
+use crate::checks::at_least_one;
 use crate::planning::{Execute, Method, Mppi, PlannedAction, Planner, PlannerConfig};
 use crate::{Error as CrateError, Result};
 use candle_core::Device;
@@ -85,13 +86,9 @@ impl TdMpcConfig {
     /// # Errors
     /// [`Error::Config`] naming the field, its value and the allowed range.
     pub fn validate(&self) -> Result<()> {
-        for (field, value) in
-            [("steps", self.steps), ("action_repeat", self.action_repeat), ("batch", self.batch as u64)]
-        {
-            if value == 0 {
-                return Err(Error::config("tdmpc", field, value, "at least 1").into());
-            }
-        }
+        let whole =
+            [("steps", self.steps), ("action_repeat", self.action_repeat), ("batch", self.batch as u64)];
+        at_least_one("tdmpc", whole)?;
         let positive = [
             ("learning_rate", self.learning_rate),
             ("encoder_share", self.encoder_share),

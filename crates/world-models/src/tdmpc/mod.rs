@@ -18,7 +18,7 @@ mod networks;
 mod rollout;
 
 pub use agent::{TdMpc, TdMpcConfig};
-pub use networks::{Networks, NetworksConfig};
+pub use networks::{Losses, Networks, NetworksConfig, Windows};
 pub use rollout::LatentModel;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The networks and their losses.
 
 use crate::Result;
+use crate::checks::not_negative;
 use candle_core::{D, DType, Device, Tensor};
 use rl_core::dist::{Gaussian, TanhGaussian, TwoHot};
 use rl_core::experiment::{Persist, TrainState};
@@ -80,12 +81,7 @@ impl NetworksConfig {
             ("value", self.value),
             ("entropy", self.entropy),
         ];
-        for (field, weight) in weights {
-            if !(weight >= 0.0 && weight.is_finite()) {
-                return Err(Error::config("tdmpc", field, weight, "finite and not negative").into());
-            }
-        }
-        Ok(())
+        not_negative("tdmpc", weights)
     }
 }
 

@@ -60,7 +60,8 @@ fn gradients_reach_every_parameter_and_none_the_model() {
     for _ in 0..3 {
         agent.collect(&mut stretch, &mut metrics).unwrap();
     }
-    let losses = agent.loss(&stretch, vec![0.5; 12]).unwrap();
+    let rollouts = Rollouts::join(&stretch.rollouts);
+    let losses = agent.loss(&stretch.observations, &rollouts, &stretch.actions, vec![0.5; 12]).unwrap();
     let grads = losses.total.backward().unwrap();
     for (name, params) in agent.network.names().iter().zip(agent.network.modules()) {
         let gradient = grads.get(params.var()).unwrap().to_vec1::<f32>().unwrap();

@@ -3,9 +3,12 @@
 //! `peers train THREADS ROUNDS`: 54 updates on batches of 16 × 15 random steps, the loss read back after each.
 //! `peers plan THREADS ROUNDS`: one plan, 500 candidates × 8 steps × 5 iterations with sampled imagination.
 //! `peers ensemble THREADS ROUNDS`: 200 updates of PETS' ensemble, five members of 2 × 64 on 64 random transitions each.
+//! `peers dreamer|tdmpc|i2a THREADS ROUNDS`: a few updates of these agents on random data, see `agents.rs`.
 //! A first round warms up and is not reported. Training always runs on one thread.
 
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+
+mod agents;
 
 use candle_core::Device;
 use rand::RngExt;
@@ -26,27 +29,34 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [work, threads, rounds] = &arguments[..] else {
-        return Err("usage: peers train|plan|ensemble THREADS ROUNDS".into());
+        return Err("usage: peers train|plan|ensemble|dreamer|tdmpc|i2a THREADS ROUNDS".into());
     };
     let (threads, rounds) = (threads.parse()?, rounds.parse()?);
     let seeds = SeedStream::new(1);
-    if work == "ensemble" {
-        return ensemble(rounds, seeds);
-    }
-    // The continuation head gets no loss, as in the peer.
-    let config = RssmConfig { open_loop: 0.0, continuation_scale: 0.0, ..RssmConfig::default() };
-    let env = make("PointControl", 0)?;
-    let model = Rssm::new(&config, env.spec(), &Device::Cpu, seeds)?;
-    let milliseconds = match work.as_str() {
-        "train" => train(&model, rounds, seeds)?,
-        "plan" => plan(&model, threads, rounds, seeds)?,
+    let (parameters, milliseconds) = match work.as_str() {
+        "train" | "plan" => state_space(work, threads, rounds, seeds)?,
+        "ensemble" => ensemble(rounds, seeds)?,
+        "dreamer" => agents::dreamer(rounds, seeds)?,
+        "tdmpc" => agents::tdmpc(rounds, seeds)?,
+        "i2a" => agents::i2a(rounds, seeds)?,
         other => return Err(format!("no work called `{other}`").into()),
     };
-    let parameters = model.parameters();
     println!(
         r#"{{"work": "{work}", "threads": {threads}, "parameters": {parameters}, "ms": {milliseconds:?}}}"#
     );
     Ok(())
+}
+
+fn state_space(work: &str, threads: usize, rounds: usize, seeds: SeedStream) -> Outcome<(usize, Vec<f64>)> {
+    // The continuation head gets no loss, as in the peer.
+    let config = RssmConfig { open_loop: 0.0, continuation_scale: 0.0, ..RssmConfig::default() };
+    let env = make("PointControl", 0)?;
+    let model = Rssm::new(&config, env.spec(), &Device::Cpu, seeds)?;
+    let milliseconds = match work {
+        "train" => train(&model, rounds, seeds)?,
+        _ => plan(&model, threads, rounds, seeds)?,
+    };
+    Ok((model.parameters(), milliseconds))
 }
 
 /// Milliseconds of every round but the first.
@@ -92,9 +102,10 @@ fn train(model: &Rssm, rounds: usize, seeds: SeedStream) -> Outcome<Vec<f64>> {
 }
 
 /// Observations of 3, actions of 1, as on Pendulum-v1.
-fn ensemble(rounds: usize, seeds: SeedStream) -> Outcome<()> {
+fn ensemble(rounds: usize, seeds: SeedStream) -> Outcome<(usize, Vec<f64>)> {
     const ROWS: usize = 64;
-    let config = EnsembleConfig::default();
+    // The likelihood of PETS, as in the peer.
+    let config = EnsembleConfig { beta: 0.0, ..EnsembleConfig::default() };
     let model = Ensemble::new(&config, 4, 4, &Device::Cpu, &mut seeds.stream("init", 0))?;
     let mut optimizer = Optimizer::new(OptimizerConfig::adam(1e-3, 1e-8, Clip::None), &[model.params()])?;
     let mut rng = seeds.stream("data", 0);
@@ -115,9 +126,7 @@ fn ensemble(rounds: usize, seeds: SeedStream) -> Outcome<()> {
         }
         Ok(())
     })?;
-    let parameters = model.params().len();
-    println!(r#"{{"work": "ensemble", "threads": 1, "parameters": {parameters}, "ms": {milliseconds:?}}}"#);
-    Ok(())
+    Ok((model.params().len(), milliseconds))
 }
 
 fn plan(model: &Rssm, threads: usize, rounds: usize, seeds: SeedStream) -> Outcome<Vec<f64>> {
