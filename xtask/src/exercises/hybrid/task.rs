@@ -148,8 +148,8 @@ impl<S: Simulator + Clone + 'static> Task<S> {
         ctx: &mut Context,
     ) -> Result<f64> {
         let seeds = self.seeds(method, ctx);
-        let env = Self::copies(&self.simulator, 1).remove(0);
-        let mut pets = Pets::new(config.clone(), env, &ctx.device, seeds)?;
+        let envs = Self::copies(&self.simulator, 1);
+        let mut pets = Pets::new(config.clone(), envs, &ctx.device, seeds)?;
         ctx.session.run(&format!("{}/{method}", self.id()), &mut pets)?;
         self.score((method, role, config.steps), ctx, |copies, starts| {
             Ok(pets.evaluate(copies, starts, seeds)?)

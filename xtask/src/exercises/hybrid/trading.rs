@@ -9,7 +9,7 @@ use rl_core::baselines::{PpoConfig, SacConfig};
 use rl_core::experiment::Role;
 use rl_core::schedule::Schedule;
 use serde::{Deserialize, Serialize};
-use world_models::pets::{EnsembleConfig, PetsConfig, RolloutConfig};
+use world_models::pets::{DynamicsConfig, EnsembleConfig, PetsConfig, RolloutConfig};
 use world_models::planning::{Icem, Method, PlannerConfig};
 
 pub(in crate::exercises) struct ScenarioTrading;
@@ -71,9 +71,12 @@ pub(super) fn pets(steps: u64) -> PetsConfig {
         steps,
         random_steps: steps / 4,
         random_correlation: 0.9,
-        updates_per_step: 0.5,
-        train_every: 250,
-        ensemble: EnsembleConfig { termination_scale: 0.0, ..EnsembleConfig::default() },
+        dynamics: DynamicsConfig {
+            updates_per_step: 0.5,
+            train_every: 250,
+            ensemble: EnsembleConfig { termination_scale: 0.0, ..EnsembleConfig::default() },
+            ..DynamicsConfig::default()
+        },
         rollout: RolloutConfig { sample: false, ..RolloutConfig::default() },
         planner: PlannerConfig {
             horizon: 10,

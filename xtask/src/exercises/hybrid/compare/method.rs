@@ -20,7 +20,7 @@ use rl_core::env::{Simulator, Space};
 use rl_core::evaluate::evaluate;
 use rl_core::experiment::{Role, Trainer as _};
 use rl_core::schedule::Schedule;
-use world_models::pets::{EnsembleConfig, PetsConfig};
+use world_models::pets::{DynamicsConfig, EnsembleConfig, PetsConfig};
 use world_models::planning::PlannerConfig;
 
 /// Model-free and model-based learners, which take any task.
@@ -82,14 +82,13 @@ impl Learners {
 /// PETS with a plan that a quick comparison can afford; `can_end` where episodes end by themselves.
 pub(super) fn pets(config: &Config, can_end: bool) -> PetsConfig {
     let base = trading::pets(config.steps);
-    let mut ensemble = base.ensemble.clone();
+    let mut dynamics =
+        DynamicsConfig { updates_per_step: 1.0, train_every: 200, ..base.dynamics.clone() };
     if can_end {
-        ensemble.termination_scale = EnsembleConfig::default().termination_scale;
+        dynamics.ensemble.termination_scale = EnsembleConfig::default().termination_scale;
     }
     PetsConfig {
-        ensemble,
-        updates_per_step: 1.0,
-        train_every: 200,
+        dynamics,
         planner: PlannerConfig { horizon: 15, ..base.planner.clone() },
         ..base
     }
