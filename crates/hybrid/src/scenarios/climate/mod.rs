@@ -252,9 +252,8 @@ impl Simulator for Climate {
     type State = World;
 
     fn spec(&self) -> EnvSpec {
-        let percent = (100.0 * self.config.uncertainty).round();
         EnvSpec {
-            id: format!("Climate-{}x{percent}%", self.places.len()),
+            id: format!("Climate-{}x{}", self.places.len(), self.config.uncertainty),
             observation: Space::uniform_box(5, f32::NEG_INFINITY, f32::INFINITY),
             action: Space::uniform_box(self.places.len(), 0.0, 1.0),
             max_episode_steps: Some(self.config.decisions),

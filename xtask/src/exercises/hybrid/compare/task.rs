@@ -136,7 +136,7 @@ pub(super) fn in_the_clinic(config: &Config, ctx: &mut Context) -> Result<()> {
     learners.run(&task, &anchors, config, ctx)?;
     for (method, role, reading) in [
         ("causal", Role::Method, clinics::log::Reading::Instrument),
-        ("causal, confounding ignored", Role::Ablation, clinics::log::Reading::Regression),
+        ("causal naive", Role::Ablation, clinics::log::Reading::Regression),
     ] {
         costed(&task.id(), method, ctx, |ctx| {
             let patients = (config.steps / u64::from(days)).max(2) as usize;
