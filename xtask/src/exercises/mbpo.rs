@@ -49,6 +49,7 @@ impl Exercise for Mbpo {
             EnsembleConfig { members: 7, elites: 5, termination_scale: 0.0, ..EnsembleConfig::default() };
         let agent = MbpoConfig {
             steps: 2000,
+            updates_per_step: 10.0,
             dynamics: DynamicsConfig { ensemble, holdout: 0.1, ..DynamicsConfig::default() },
             // As in the exercise `baselines`.
             sac: SacConfig { hidden: vec![64, 64], learning_rate: 1e-3, ..SacConfig::default() },

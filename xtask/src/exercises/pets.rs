@@ -86,7 +86,7 @@ fn cartpole() -> PetsConfig {
         // The planner sees a second ahead at the price of half of one.
         action_repeat: 2,
         // Without foresight, every sequence that survives the horizon is as good as any other.
-        dynamics: DynamicsConfig { updates_per_step: 2.0, foresight: 10.0, ..DynamicsConfig::default() },
+        dynamics: DynamicsConfig { updates_per_step: 6.0, foresight: 10.0, ..DynamicsConfig::default() },
         rollout: RolloutConfig { sample: false, ..RolloutConfig::default() },
         planner: PlannerConfig { method: Method::Cem(Cem::default()), ..icem(25, 50, 3, 2.0) },
         ..PetsConfig::default()
