@@ -55,7 +55,8 @@ fn sin_cos_of_turn(word: u32) -> (f32, f32) {
     let quarter = word.wrapping_add(1 << 29) >> 30;
     let x = word.wrapping_sub(quarter << 30) as i32 as f32 * (std::f32::consts::TAU * 2f32.powi(-32));
     let square = x * x;
-    let sin = ((-1.0f32 / 5040.0).mul_add(square, 1.0 / 120.0).mul_add(square, -1.0 / 6.0) * square).mul_add(x, x);
+    let sin =
+        ((-1.0f32 / 5040.0).mul_add(square, 1.0 / 120.0).mul_add(square, -1.0 / 6.0) * square).mul_add(x, x);
     let cos = (1.0f32 / 40320.0)
         .mul_add(square, -1.0 / 720.0)
         .mul_add(square, 1.0 / 24.0)
@@ -89,7 +90,9 @@ mod tests {
                 let turn = std::f64::consts::TAU * f64::from(words[HALF + i]) * 2f64.powi(-32);
                 let radius = (-2.0 * u.min(1.0).ln()).sqrt();
                 // Near u = 1, where f32 has no room, the radius is small.
-                let close = |got: f32, exact: f64| (f64::from(got) - exact).abs() < 2e-6 + 4e-4 * f64::from(u > 0.999);
+                let close = |got: f32, exact: f64| {
+                    (f64::from(got) - exact).abs() < 2e-6 + 4e-4 * f64::from(u > 0.999)
+                };
                 assert!(close(out[i], radius * turn.cos()), "{i}: {} {}", out[i], radius * turn.cos());
                 assert!(close(out[HALF + i], radius * turn.sin()), "{i}: {}", out[HALF + i]);
             }

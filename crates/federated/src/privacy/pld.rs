@@ -309,11 +309,8 @@ impl Losses {
     /// Chernoff: the least `x` with `P(±Σ L > x) ≤ e^{−LOG_LOST}`, `x = min_t (T ln E e^{±tL} + LOG_LOST) / t`.
     fn tail_bound(&self, sign: f64, steps: u64) -> f64 {
         let end = if sign > 0.0 { self.first + self.masses.len() as i64 - 1 } else { -self.first };
-        let descending: Vec<f64> = if sign > 0.0 {
-            self.masses.iter().rev().copied().collect()
-        } else {
-            self.masses.clone()
-        };
+        let descending: Vec<f64> =
+            if sign > 0.0 { self.masses.iter().rev().copied().collect() } else { self.masses.clone() };
         let bound = |t: f64| {
             // E e^{±tL} relative to its largest exponential, whose factor is taken out
             let sum = polynomial(&descending, (-t * self.width).exp());

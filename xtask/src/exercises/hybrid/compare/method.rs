@@ -82,16 +82,11 @@ impl Learners {
 /// PETS with a plan that a quick comparison can afford; `can_end` where episodes end by themselves.
 pub(super) fn pets(config: &Config, can_end: bool) -> PetsConfig {
     let base = trading::pets(config.steps);
-    let mut dynamics =
-        DynamicsConfig { updates_per_step: 1.0, train_every: 200, ..base.dynamics.clone() };
+    let mut dynamics = DynamicsConfig { updates_per_step: 1.0, train_every: 200, ..base.dynamics.clone() };
     if can_end {
         dynamics.ensemble.termination_scale = EnsembleConfig::default().termination_scale;
     }
-    PetsConfig {
-        dynamics,
-        planner: PlannerConfig { horizon: 15, ..base.planner.clone() },
-        ..base
-    }
+    PetsConfig { dynamics, planner: PlannerConfig { horizon: 15, ..base.planner.clone() }, ..base }
 }
 
 pub(super) fn classic_ppo(total_steps: u64) -> PpoConfig {
