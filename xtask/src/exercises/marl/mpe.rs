@@ -102,7 +102,7 @@ fn methods(name: &str, part: u64) -> BTreeMap<String, Method> {
         _ => maddpg::Config { actors: Sharing::All, critics: Sharing::All, ..maddpg() },
     };
     if name.ends_with(CONTINUOUS) {
-        let matd3 = maddpg::Config { twin: true, ..maddpg.clone() };
+        let matd3 = maddpg::Config { twin: true, policy_delay: 2, target_noise: 0.2, ..maddpg.clone() };
         let ours = [("maddpg", maddpg), ("matd3", matd3)];
         let method = |(name, config): (&str, _)| {
             (name.to_owned(), Method::of(Recipe::Maddpg(config), 10, off_policy(1_200_000)))
