@@ -59,8 +59,16 @@ impl Exercise for Foraging {
             Method::of(Recipe::ValueDecomposition(config), 10, off_policy)
         };
         let on = |config| Method::of(Recipe::Ppo(config), if smoke { 8 } else { 64 }, on_policy);
-        let mappo =
-            ppo::Config { hidden: vec![128, 128], horizon: 50, sharing: Sharing::All, ..Default::default() };
+        // Rewards are rare at first: curiosity must last until they are found, and many rollouts matter more than many passes.
+        let mappo = ppo::Config {
+            horizon: 50,
+            sharing: Sharing::All,
+            rate: 1e-3,
+            epochs: 4,
+            minibatches: 2,
+            entropy: 0.02,
+            ..ppo::Config::default()
+        };
         let ia2c = ppo::Config { hidden: vec![128, 128], sharing: Sharing::All, ..ppo::Config::ia2c() };
         let methods = [
             ("mappo", on(mappo)),

@@ -67,6 +67,15 @@ fn maddpg() -> maddpg::Config {
     }
 }
 
+/// Exploration that ends and steps that fade within so many environment steps.
+fn fading(steps: u64) -> maddpg::Config {
+    maddpg::Config {
+        noise: Schedule::Linear { start: 0.3, end: 0.03, steps: steps * 5 / 12 },
+        decay: Schedule::Linear { start: 1.0, end: 0.02, steps },
+        ..maddpg()
+    }
+}
+
 fn methods(name: &str, part: u64) -> BTreeMap<String, Method> {
     let off_policy = |steps: u64| steps / part;
     let mappo = ppo::Config { sharing: Sharing::Group, ..ppo::Config::default() };
@@ -78,15 +87,13 @@ fn methods(name: &str, part: u64) -> BTreeMap<String, Method> {
         ..value_decomposition::Config::default()
     };
     let maddpg = match name {
-        // Smaller batches more often; exploration that ends and steps that fade let speaker and listener settle.
+        // Smaller batches more often; fading lets speaker and listener settle.
         "simple_speaker_listener-continuous" => maddpg::Config {
             gamma: 0.9,
             logit_penalty: 1e-4,
             batch: 256,
             warm_up: 10_000,
-            noise: Schedule::Linear { start: 0.3, end: 0.03, steps: off_policy(500_000) },
-            decay: Schedule::Linear { start: 1.0, end: 0.02, steps: off_policy(1_200_000) },
-            ..maddpg()
+            ..fading(off_policy(1_200_000))
         },
         // The logits' penalty keeps the speaker's words random, and what says nothing is not listened to.
         "simple_speaker_listener" => {
@@ -95,7 +102,7 @@ fn methods(name: &str, part: u64) -> BTreeMap<String, Method> {
         _ => maddpg::Config { actors: Sharing::All, critics: Sharing::All, ..maddpg() },
     };
     if name.ends_with(CONTINUOUS) {
-        let matd3 = maddpg::Config { twin: true, ..maddpg.clone() };
+        let matd3 = maddpg::Config { twin: true, policy_delay: 2, target_noise: 0.2, ..maddpg.clone() };
         let ours = [("maddpg", maddpg), ("matd3", matd3)];
         let method = |(name, config): (&str, _)| {
             (name.to_owned(), Method::of(Recipe::Maddpg(config), 10, off_policy(1_200_000)))
@@ -158,8 +165,12 @@ impl Exercise for Mpe {
         if preset == Preset::Quick {
             // Two methods that show the effect in minutes.
             methods.values_mut().for_each(|m| m.retain(|name, _| ["maddpg", "mappo"].contains(&&name[..])));
-            for method in methods.values_mut().flat_map(BTreeMap::values_mut) {
+            for (task, method) in methods.iter_mut().flat_map(|(t, m)| m.values_mut().map(move |m| (t, m))) {
                 method.steps = if matches!(method.recipe, Recipe::Maddpg(_)) { 200_000 } else { 1_000_000 };
+                if let (Recipe::Maddpg(c), true) = (&mut method.recipe, task.ends_with(CONTINUOUS)) {
+                    let maddpg::Config { noise, decay, .. } = fading(method.steps);
+                    (c.noise, c.decay) = (noise, decay);
+                }
             }
         }
         Config { evaluations, episodes, tasks: Vec::new(), learners: Vec::new(), methods }
@@ -222,7 +233,7 @@ fn planned(env: &Particle, agent: AgentId, _: &mut StreamRng, vector: &mut [f32]
 
 /// What no policy can beat.
 fn best_possible(ctx: &mut Context, task: &str, mut env: Particle) -> Result<()> {
-    let name = "optimal control (bound)";
+    let name = "optimal control";
     let mut rng = super::streams(task, name, ctx).stream("marl/env", 0);
     let mean = ctx.session.once(&format!("{task}/{name}"), |_| -> Result<f64> {
         let mut total = 0.0;
