@@ -27,6 +27,18 @@ pub enum Error {
         /// What it was given.
         got: String,
     },
+    /// An error of the causal crate.
+    #[error(transparent)]
+    Causal(#[from] causal::Error),
+    /// An error of federated learning.
+    #[error(transparent)]
+    Federated(#[from] federated::Error),
+    /// An error of the multi-agent crate.
+    #[error(transparent)]
+    Marl(#[from] marl::Error),
+    /// An error of the world models.
+    #[error(transparent)]
+    WorldModel(#[from] world_models::Error),
     /// An error of the simulator.
     #[error(transparent)]
     Quantum(#[from] quantum_sim::Error),

@@ -57,7 +57,13 @@ pub fn table() -> &'static [Entry] {
         Entry::of::<federated::FederatedFlower>(),
         Entry::of::<federated::FederatedPrivate>(),
         Entry::of::<federated::FederatedRobust>(),
+        Entry::of::<hybrid::HybridCausalWorldModel>(),
+        Entry::of::<hybrid::HybridCredit>(),
+        Entry::of::<hybrid::HybridFederatedWorldModel>(),
+        Entry::of::<hybrid::HybridMultiAgentCausal>(),
         Entry::of::<hybrid::QuantumCoordination>(),
+        Entry::of::<hybrid::HybridQuantumWorldModel>(),
+        Entry::of::<hybrid::HybridSelection>(),
         Entry::of::<hybrid::ScenarioTraffic>(),
     ];
     TABLE
