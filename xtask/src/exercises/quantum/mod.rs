@@ -38,13 +38,16 @@ const STARTS: u64 = 10_000;
 const EPISODES: Measure = Measure::error("episodes until solved", "episodes");
 
 /// Copies of a task.
-fn copies<S: Simulator + Clone + 'static>(simulator: &S, n: usize) -> Vec<Box<dyn Env>> {
+pub(in crate::exercises) fn copies<S: Simulator + Clone + 'static>(
+    simulator: &S,
+    n: usize,
+) -> Vec<Box<dyn Env>> {
     let copy = |k: usize| Box::new(Episode::<S, NumpyRng>::new(simulator.clone(), k as u64)) as Box<dyn Env>;
     (0..n).map(copy).collect()
 }
 
 /// The randomness of one method on one task.
-fn streams(task: &str, method: &str, ctx: &Context) -> SeedStream {
+pub(in crate::exercises) fn streams(task: &str, method: &str, ctx: &Context) -> SeedStream {
     SeedStream::new(ctx.streams.derive(&format!("{task}/{method}"), 0))
 }
 
@@ -53,11 +56,17 @@ fn observables(list: &[&str]) -> Result<Vec<PauliSum>> {
 }
 
 pub(super) fn pqc(ansatz: &Ansatz, list: &[&str], encoding: Encoding, head: Head) -> Result<Box<dyn Model>> {
+pub(in crate::exercises) fn pqc(
+    ansatz: &Ansatz,
+    list: &[&str],
+    encoding: Encoding,
+    head: Head,
+) -> Result<Box<dyn Model>> {
     Ok(Box::new(Pqc::new(ansatz, observables(list)?, encoding, head)?))
 }
 
 /// The classical twin of a model: as many parameters on the plain observation.
-fn twin(of: &dyn Model, encoding: Encoding) -> Box<dyn Model> {
+pub(in crate::exercises) fn twin(of: &dyn Model, encoding: Encoding) -> Box<dyn Model> {
     Box::new(Network::of_size(encoding, of.outputs(), of.groups().len()))
 }
 
@@ -160,7 +169,12 @@ impl Entrant<'_> {
 }
 
 /// Random play and, where there is one, the scripted rule over the same starts.
-fn references(task: &str, mut envs: Vec<Box<dyn Env>>, starts: u64, ctx: &mut Context) -> Result<()> {
+pub(in crate::exercises) fn references(
+    task: &str,
+    mut envs: Vec<Box<dyn Env>>,
+    starts: u64,
+    ctx: &mut Context,
+) -> Result<()> {
     let space = envs[0].spec().action.clone();
     let list: Vec<u64> = (STARTS..STARTS + starts).collect();
     let rng = streams(task, "random", ctx).stream("act", 0);
