@@ -8,7 +8,6 @@
 //! [`quantum_coordination`]: agents who cannot talk share an entangled state, beside the best that shared randomness can do.
 //! [`scenarios`]: simulators of something real, each with a scripted expert and a difficulty: traffic, treatment, trading, climate.
 //! [`selection`]: a bandit that chooses among learners while they train.
-//! [`scenarios`]: simulators of something real, each with a scripted expert and a difficulty: traffic on a ring.
 //!
 //! ```
 //! use hybrid::quantum_coordination::{Noise, chsh};

@@ -55,7 +55,6 @@ fn observables(list: &[&str]) -> Result<Vec<PauliSum>> {
     Ok(list.iter().map(|o| o.parse()).collect::<quantum_sim::Result<_>>()?)
 }
 
-pub(super) fn pqc(ansatz: &Ansatz, list: &[&str], encoding: Encoding, head: Head) -> Result<Box<dyn Model>> {
 pub(in crate::exercises) fn pqc(
     ansatz: &Ansatz,
     list: &[&str],
