@@ -85,7 +85,7 @@ impl Exercise for WorldModelPlanning {
             // seed in three loses its swing-up in the second half of an episode.
             batch: 8,
             length: 50,
-            planner: cem(15, 100, 3),
+            planner: cem(20, 200, 4),
             model: RssmConfig {
                 deter: 64,
                 stoch: 16,
