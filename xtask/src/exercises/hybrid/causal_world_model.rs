@@ -125,7 +125,7 @@ impl Exercise for HybridCausalWorldModel {
             starts: 10,
             steps: 50,
             wind: 0.8,
-            understood: 0.1,
+            understood: 0.3,
             model: FactoredModelConfig::default(),
             planner: PlannerConfig {
                 horizon: 12,
