@@ -9,7 +9,7 @@ import sys
 
 HERE = pathlib.Path(__file__).parent
 parser = argparse.ArgumentParser()
-parser.add_argument("program", help="our side: the built example `peers` of crates/quantum-sim")
+parser.add_argument("program", help="our side: the built example `peer_work` of crates/quantum-sim")
 parser.add_argument("--peers", default="jax,prism_q,qulacs,lightning,pennylane")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=2)

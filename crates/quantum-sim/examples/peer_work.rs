@@ -1,5 +1,5 @@
 //! The work that `benches/peers/quantum` gives to the peers, timed here: one JSON line per case, the least time over many
-//! short blocks in milliseconds. `cargo run --release -p quantum-sim --example peers -- [threads] [small]`
+//! short blocks in milliseconds. `cargo run --release -p quantum-sim --example peer_work -- [threads] [small]`
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
