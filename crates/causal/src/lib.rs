@@ -8,7 +8,8 @@
 //! 3. [`identify`] says whether the graph lets observations answer, by which formula, or why not.
 //! 4. [`estimate`] turns the formula into a number with an interval, or into bounds.
 //! 5. [`scm`] holds whole models: see, do, and imagine.
-//! 6. [`bandit`] acts: with unobserved confounders, and on structured arms.
+//! 6. [`bandit`] acts: with unobserved confounders, and on structured arms; [`tabular`] acts over several steps, from
+//!    confounded logs, shaped rewards and curricula; [`games`] has several agents.
 //!
 //! ```
 //! use causal::graph::Admg;
@@ -30,6 +31,7 @@ pub mod data;
 pub mod discovery;
 pub mod error;
 pub mod estimate;
+pub mod games;
 pub mod graph;
 pub mod identify;
 pub mod independence;
@@ -37,5 +39,6 @@ mod partial;
 #[cfg(feature = "rl")]
 pub mod rl;
 pub mod scm;
+pub mod tabular;
 
 pub use error::{Error, Result};

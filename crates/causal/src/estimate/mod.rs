@@ -4,10 +4,12 @@
 //!   under adjustment, the last one doubly robust and cross-fitted;
 //! - [`two_stage_least_squares`]: the effect of a treatment with an instrument;
 //! - [`plug_in`]: any formula of [`identify`](crate::identify) on categorical data;
+//! - [`ida`]: the effects that remain possible when only an equivalence class of graphs is known;
 //! - [`sensitivity_bounds`], [`e_value`]: how much hidden confounding would change the conclusion;
 //! - [`off_policy`](importance_sampling): the value of a policy from data of another one, confounded or not.
 
 mod average_effect;
+mod ida;
 mod instrumental;
 mod off_policy;
 mod regression;
@@ -17,6 +19,7 @@ pub use average_effect::{
     AverageEffectConfig, augmented_inverse_probability, g_formula, inverse_probability, plug_in,
     transported_effect,
 };
+pub use ida::{PossibleEffect, ida, ida_by_members};
 pub use instrumental::{InstrumentalEstimate, two_stage_least_squares};
 pub use off_policy::{
     ConfoundedConfig, OffPolicyEstimate, Step, TabularTransition, confounded_value_bounds, doubly_robust,

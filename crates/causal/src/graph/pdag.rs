@@ -205,6 +205,13 @@ impl TryFrom<MixedGraph> for Mpdag {
     }
 }
 
+impl From<Cpdag> for Mpdag {
+    /// A class without background knowledge: rule 4 adds nothing to a CPDAG.
+    fn from(class: Cpdag) -> Self {
+        Self(class.0)
+    }
+}
+
 impl Cpdag {
     /// For graphs that are CPDAGs by construction.
     pub(crate) fn trusted(graph: MixedGraph) -> Self {

@@ -210,7 +210,13 @@ impl Factor {
         Ok(result)
     }
 
-    fn multiply(&self, other: &Self) -> Result<Self> {
+    /// The same table with sum 1.
+    pub(super) fn normalized(&self) -> Self {
+        let total: f64 = self.values.iter().sum();
+        Self { values: self.values.iter().map(|v| v / total).collect(), ..self.clone() }
+    }
+
+    pub(super) fn multiply(&self, other: &Self) -> Result<Self> {
         // 0 · undefined = 0: an event that cannot happen needs no conditional probability.
         self.combine(other, |a, b| if a == 0.0 || b == 0.0 { 0.0 } else { a * b })
     }

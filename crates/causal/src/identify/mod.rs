@@ -4,14 +4,18 @@
 //! - [`front_door_sets`] and [`instruments`];
 //! - [`id`] and [`idc`]: complete identification in the presence of latent confounders. A refusal carries the
 //!   [`Hedge`] that proves the effect unidentifiable;
-//! - [`transport_sets`]: carrying an effect to a domain whose mechanisms differ; [`imitation_inputs`]: what a clone must
+//! - [`class_adjustment_sets`]: the same for a whole equivalence class, when discovery left edges undirected;
+//! - [`transport`], [`sid`], [`gid`]: complete identification from several domains and experiments;
+//! - [`transport_sets`]: by adjustment alone, carrying an effect to a domain whose mechanisms differ; [`imitation_inputs`]: what a clone must
 //!   see to be as good as a confounded expert;
 //! - [`identify`]: all of it at once, as the `identify` command reports it.
 
 mod adjustment;
 mod algorithm;
+mod equivalence_class;
 mod expression;
 mod front_door;
+mod general_transport;
 mod instrument;
 mod transport;
 
@@ -20,8 +24,14 @@ pub use adjustment::{
     valid_adjustment_sets,
 };
 pub use algorithm::{Hedge, Identification, id, idc};
+pub use equivalence_class::{
+    class_adjustment_sets, is_amenable, is_valid_class_adjustment, possible_parents,
+};
 pub use expression::{Expression, Factor};
 pub use front_door::{front_door_sets, is_front_door};
+pub use general_transport::{
+    Obstacle, Obstruction, Source, SourcedFactor, Transport, TransportFormula, gid, sid, transport,
+};
 pub use instrument::{Instrument, instruments};
 pub use transport::{imitation_inputs, transport_sets};
 
