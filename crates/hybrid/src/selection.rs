@@ -199,7 +199,7 @@ impl Played {
     /// The largest last payoff over arms: what is in hand at the end.
     pub fn in_hand(&self) -> f64 {
         let last = |arm: &usize| self.arms.iter().rposition(|a| a == arm).map_or(0.0, |t| self.payoffs[t]);
-        self.arms.iter().map(|arm| last(arm)).fold(0.0, f64::max)
+        self.arms.iter().map(last).fold(0.0, f64::max)
     }
 }
 

@@ -532,7 +532,8 @@ mod tests {
             optimizer.step(&grads).unwrap();
         }
         for (got, torch) in params.to_vec::<f32>().unwrap().iter().zip([1.111_115_872, -1.500_948_218]) {
-            assert!((f64::from(*got) - torch).abs() < 2e-6, "{got} instead of {torch}");
+            // f32: 1 − β₂ alone is off by 1e-5 of itself.
+            assert!((f64::from(*got) - torch).abs() < 1e-5, "{got} instead of {torch}");
         }
     }
 

@@ -230,7 +230,7 @@ impl DreamTraining {
         self.over = self.real.step(Action::Discrete(action), &mut self.observation)?.done();
         let input = encode(&before, action);
         for (member, data) in self.members.iter().zip(&mut self.data) {
-            if data.targets.is_empty() || self.rng.next_u32() % 2 == 0 {
+            if data.targets.is_empty() || self.rng.next_u32().is_multiple_of(2) {
                 member.note((&before, &input[4..]), &self.observation, data);
             }
         }
