@@ -40,7 +40,7 @@ pub struct Prediction {
     pub mean: Vec<f32>,
     /// Standard deviation of s′, `[rows, D]`; zero for what is set.
     pub deviation: Vec<f32>,
-    /// E[r], `[rows]`.
+    /// `E[r]`, `[rows]`.
     pub reward: Vec<f32>,
 }
 

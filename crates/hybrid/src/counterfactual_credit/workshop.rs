@@ -116,7 +116,7 @@ impl Workshop {
         (self.agents..p).map(|v| (self.noise * unit(v)).powi(2)).sum()
     }
 
-    /// E[reward] of independent policies `[N][3]`, exactly: −(E[y] − target)² − Var(y).
+    /// `E[reward]` of independent policies `[N][3]`, exactly: −(`E[y]` − target)² − Var(y).
     pub fn expected(&self, policies: &[Vec<f64>]) -> f64 {
         let (mut mean, mut variance) = (0.0, self.noise_variance());
         for (effect, policy) in self.effects().iter().zip(policies) {
@@ -128,7 +128,7 @@ impl Workshop {
         -(mean - self.target).powi(2) - variance
     }
 
-    /// The largest E[reward] over joint actions, by trying all.
+    /// The largest `E[reward]` over joint actions, by trying all.
     pub fn best(&self) -> f64 {
         let (effects, noise) = (self.effects(), self.noise_variance());
         let mut means = vec![0.0];

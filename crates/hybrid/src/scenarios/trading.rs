@@ -206,7 +206,7 @@ impl Market {
         std::array::from_fn(|j| (0..REGIMES).map(|i| belief[i] * self.config.transition[i][j]).sum())
     }
 
-    /// Merton's share for log utility: E[return] / Var[return] of the mixture, in [0, 1].
+    /// Merton's share for log utility: `E[return] / Var[return]` of the mixture, in [0, 1].
     pub fn merton(&self, belief: &[f64; REGIMES]) -> f64 {
         let mean = |f: &dyn Fn(&Regime) -> f64| -> f64 {
             belief.iter().zip(&self.config.regimes).map(|(p, r)| p * f(r)).sum()
