@@ -44,7 +44,7 @@ impl Real for f64 {
 /// Parameters per tile of a sum: 8 KiB of f64 accumulators.
 const TILE: usize = 1024;
 /// Parameters per tile of the distances: one client against all others runs in the first two levels of the cache.
-const NARROW: usize = 512;
+const NARROW: usize = 256;
 /// Sums that do not wait for one another.
 const SUMS: usize = 32;
 /// Parameters per piece of work handed to the pool.
@@ -188,9 +188,20 @@ vectorised! {
             row.iter_mut().zip(&vector[start..stop]).for_each(|(w, x)| *w = x.to_f64());
         }
         let row = |i: usize| &wide[i * NARROW..][..width];
-        for i in 0..n {
-            for j in i + 1..n {
-                sums[i * n + j] += squared_distance(row(i), row(j));
+        // Two rows against two others, so that each number that is loaded serves twice.
+        for i in (0..n - n % 2).step_by(2) {
+            sums[i * n + i + 1] += squared_distance(row(i), row(i + 1));
+            for j in (i + 2..n - n % 2).step_by(2) {
+                let [a, b, c, d] = squared_distances_of_pairs([row(i), row(i + 1)], [row(j), row(j + 1)]);
+                sums[i * n + j] += a;
+                sums[i * n + j + 1] += b;
+                sums[(i + 1) * n + j] += c;
+                sums[(i + 1) * n + j + 1] += d;
+            }
+        }
+        if n % 2 == 1 {
+            for i in 0..n - 1 {
+                sums[i * n + n - 1] += squared_distance(row(i), row(n - 1));
             }
         }
     }
@@ -199,6 +210,26 @@ vectorised! {
     fn squared_norm_of_difference<F: Real>(a: &[F], b: &[F]) -> f64 {
         squared_distance(a, b)
     }
+}
+
+/// [`squared_distance`] of each of two rows from each of two others; lengths are multiples of [`SUMS`].
+#[inline(always)]
+fn squared_distances_of_pairs(a: [&[f64]; 2], b: [&[f64]; 2]) -> [f64; 4] {
+    const LANES: usize = SUMS / 2;
+    let mut sums = [[0.0f64; LANES]; 4];
+    let (a0, a1) = (a[0].as_chunks::<LANES>().0, a[1].as_chunks::<LANES>().0);
+    let (b0, b1) = (b[0].as_chunks::<LANES>().0, b[1].as_chunks::<LANES>().0);
+    for ((a0, a1), (b0, b1)) in a0.iter().zip(a1).zip(b0.iter().zip(b1)) {
+        for lane in 0..LANES {
+            let [e, f] = [a0[lane] - b0[lane], a0[lane] - b1[lane]];
+            let [g, h] = [a1[lane] - b0[lane], a1[lane] - b1[lane]];
+            sums[0][lane] = e.mul_add(e, sums[0][lane]);
+            sums[1][lane] = f.mul_add(f, sums[1][lane]);
+            sums[2][lane] = g.mul_add(g, sums[2][lane]);
+            sums[3][lane] = h.mul_add(h, sums[3][lane]);
+        }
+    }
+    sums.map(|sums| sums.iter().sum())
 }
 
 /// `Σ (a − b)²` in independent sums, which stay in registers.
