@@ -22,4 +22,4 @@ mod tools;
 pub use cli::main;
 pub use input::BadInput;
 pub use report::{Figure, Line};
-pub use run::{Context, Measure, Preset};
+pub use run::{Context, Measure, Preset, starts};

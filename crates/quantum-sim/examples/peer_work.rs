@@ -8,7 +8,11 @@
     reason = "a benchmark stops when its own circuits are unusable and prints its results"
 )]
 
-use quantum_sim::{Activation, Adjoint, Batch, Circuit, Parameter, Plan, Result, StateVector};
+#[path = "../benches/circuits/mod.rs"]
+mod circuits;
+
+use circuits::{angles, reuploading, ring};
+use quantum_sim::{Adjoint, Batch, Plan, Result, StateVector};
 use std::time::Instant;
 
 /// The least time per call over blocks of at least 2 ms, for about so many seconds.
@@ -27,44 +31,6 @@ fn least(seconds: f64, mut f: impl FnMut()) -> f64 {
     least * 1e3
 }
 
-fn rotate(c: &mut Circuit, p: &[Parameter]) -> Result<()> {
-    for q in 0..c.qubits() {
-        c.rx(q, p[3 * q])?.ry(q, p[3 * q + 1])?.rz(q, p[3 * q + 2])?;
-    }
-    Ok(())
-}
-
-fn ring(qubits: usize, layers: usize) -> Result<Circuit> {
-    let mut c = Circuit::new(qubits)?;
-    for l in 0..layers {
-        let p = c.parameter_vector(&format!("p{l}"), 3 * qubits);
-        rotate(&mut c, &p)?;
-        (0..qubits).try_for_each(|q| c.cx(q, (q + 1) % qubits).map(|_| ()))?;
-    }
-    Ok(c)
-}
-
-fn reuploading() -> Result<Circuit> {
-    let mut c = Circuit::new(4)?;
-    for l in 0..=5 {
-        let p = c.parameter_vector(&format!("theta{l}"), 12);
-        rotate(&mut c, &p)?;
-        if l < 5 {
-            let w = c.parameter_vector(&format!("lambda{l}"), 4);
-            (0..4).try_for_each(|q| c.cz(q, (q + 1) % 4).map(|_| ()))?;
-            for (q, w) in w.into_iter().enumerate() {
-                let x = c.encode(q, Some(w), Activation::Tanh);
-                c.rx(q, x)?;
-            }
-        }
-    }
-    Ok(c)
-}
-
-fn angles(count: usize) -> Vec<f64> {
-    (0..count).map(|k| (0.7 * k as f64).sin() * 3.0).collect()
-}
-
 fn report(work: &str, threads: usize, ms: f64) {
     println!("{{\"area\":\"quantum\",\"work\":\"{work}\",\"threads\":{threads},\"ms\":{ms:.6}}}");
 }
@@ -76,7 +42,7 @@ fn main() -> Result<()> {
     let (gradients, forwards): (&[usize], &[usize]) =
         if small { (&[4, 8], &[4, 10]) } else { (&[4, 8, 12, 16], &[4, 10, 16, 18, 20, 22]) };
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("the first pool");
-    let circuit = reuploading()?;
+    let circuit = reuploading(4, 5)?;
     let mut batch = Batch::new(&circuit, vec!["Z0 Z1".parse()?, "Z2 Z3".parse()?])?;
     let (p, x) = (angles(circuit.parameters()), angles(256));
     let (mut values, mut weights, mut by_p, mut by_x) =

@@ -7,12 +7,11 @@
 use super::Exercise;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
-use rl_core::SeedStream;
 use rl_core::baselines::sac::Temperature;
 use rl_core::baselines::{Dqn, DqnConfig, Ppo, PpoConfig, Sac, SacConfig, copies, random_policy};
 use rl_core::env::scripted::heuristic;
-use rl_core::evaluate::{Evaluation, Turn, evaluate, one_by_one};
-use rl_core::experiment::{Role, Stage};
+use rl_core::evaluate::{Turn, evaluate, one_by_one};
+use rl_core::experiment::Role;
 use rl_core::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
@@ -202,67 +201,49 @@ impl Exercise for Baselines {
     }
 }
 
-/// Plays the fixed starts.
-fn play(
-    task: &str,
-    episodes: u64,
-    policy: impl FnMut(&Turn<'_>, &mut [f32]) -> rl_core::Result<()>,
-) -> rl_core::Result<Evaluation> {
-    let starts: Vec<u64> = (10_000..10_000 + episodes).collect();
-    evaluate(&mut copies(task, starts.len().min(100))?, &starts, policy)
-}
-
-/// Evaluates once, keeps the result with the run, and hands in the score.
+/// Mean return of a policy over the fixed starts, handed in as a score.
 fn score(
     task: &str,
-    method: &str,
-    role: Role,
-    step: u64,
+    (method, role, step): (&str, Role, u64),
+    config: &Config,
     ctx: &mut Context,
-    work: impl FnOnce() -> rl_core::Result<Evaluation>,
+    mut policy: impl FnMut(&Turn<'_>, &mut [f32]) -> rl_core::Result<()>,
 ) -> Result<()> {
-    let mean = |_: &mut Stage<'_>| -> Result<f64> { Ok(work()?.mean_return()) };
-    let mean = ctx.session.once(&format!("{task}/{method} evaluation"), mean)?;
+    let stage = format!("{task}/{method} evaluation");
+    let mean = ctx.mean_return(&stage, (config.episodes, usize::MAX), |starts| {
+        Ok(evaluate(&mut copies(task, starts.len().min(100))?, starts, &mut policy)?.returns)
+    })?;
     ctx.score(task, method, role, Measure::RETURN, step, mean)
-}
-
-/// The randomness of one method on one task.
-fn streams(task: &str, method: &str, ctx: &Context) -> SeedStream {
-    SeedStream::new(ctx.streams.derive(&format!("{task}/{method}"), 0))
 }
 
 fn references(task: &str, config: &Config, ctx: &mut Context) -> Result<()> {
     let space = copies(task, 1)?.remove(0).spec().action.clone();
-    let rng = streams(task, "random", ctx).stream("act", 0);
-    score(task, "random", Role::Reference, 0, ctx, || {
-        play(task, config.episodes, random_policy(&space, rng))
-    })?;
+    let rng = ctx.seeds(task, "random").stream("act", 0);
+    score(task, ("random", Role::Reference, 0), config, ctx, random_policy(&space, rng))?;
     if let Some(mut rule) = heuristic(task, &space) {
-        score(task, "scripted rule", Role::Reference, 0, ctx, || {
-            play(task, config.episodes, one_by_one(rule.as_mut()))
-        })?;
+        score(task, ("scripted rule", Role::Reference, 0), config, ctx, one_by_one(rule.as_mut()))?;
     }
     Ok(())
 }
 
 fn dqn(task: &str, agent: &DqnConfig, config: &Config, ctx: &mut Context) -> Result<()> {
-    let streams = streams(task, "dqn", ctx);
+    let streams = ctx.seeds(task, "dqn");
     let mut dqn = Dqn::new(agent.clone(), copies(task, 1)?, streams, &ctx.device)?;
     ctx.session.run(&format!("{task}/dqn"), &mut dqn)?;
-    score(task, "dqn", Role::Method, agent.total_steps, ctx, || play(task, config.episodes, dqn.policy()))
+    score(task, ("dqn", Role::Method, agent.total_steps), config, ctx, dqn.policy())
 }
 
 /// With `n` environments side by side.
 fn ppo(task: &str, n: usize, agent: &PpoConfig, config: &Config, ctx: &mut Context) -> Result<()> {
-    let streams = streams(task, "ppo", ctx);
+    let streams = ctx.seeds(task, "ppo");
     let mut ppo = Ppo::new(agent.clone(), copies(task, n)?, streams, &ctx.device)?;
     ctx.session.run(&format!("{task}/ppo"), &mut ppo)?;
-    score(task, "ppo", Role::Method, agent.total_steps, ctx, || play(task, config.episodes, ppo.policy()))
+    score(task, ("ppo", Role::Method, agent.total_steps), config, ctx, ppo.policy())
 }
 
 fn sac(task: &str, agent: &SacConfig, config: &Config, ctx: &mut Context) -> Result<()> {
-    let streams = streams(task, "sac", ctx);
+    let streams = ctx.seeds(task, "sac");
     let mut sac = Sac::new(agent.clone(), copies(task, 1)?, streams, &ctx.device)?;
     ctx.session.run(&format!("{task}/sac"), &mut sac)?;
-    score(task, "sac", Role::Method, agent.total_steps, ctx, || play(task, config.episodes, sac.policy()))
+    score(task, ("sac", Role::Method, agent.total_steps), config, ctx, sac.policy())
 }

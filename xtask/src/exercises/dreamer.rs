@@ -2,13 +2,12 @@
 //! learning from as many steps.
 
 use super::Exercise;
+use super::untrained::untrained;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
-use rl_core::SeedStream;
 use rl_core::baselines::{Dqn, DqnConfig, Sac, SacConfig, copies};
 use rl_core::env::Space;
-use rl_core::env::scripted::{Policy, Random, Zero, heuristic};
-use rl_core::evaluate::{evaluate, one_by_one};
+use rl_core::evaluate::{Turn, evaluate, one_by_one};
 use rl_core::experiment::Role;
 use rl_core::schedule::Schedule;
 use serde::{Deserialize, Serialize};
@@ -33,9 +32,6 @@ pub(super) struct Config {
     /// The model-free reference on discrete actions; its steps are the agent's.
     dqn: DqnConfig,
 }
-
-/// First of the evaluation's seeds: no training episode uses them.
-const STARTS: u64 = 10_000;
 
 /// What DreamerV3's authors publish (scores in its repository, mean over 5 seeds): task, return, environment steps.
 const PUBLISHED: [(&str, f64, u64); 8] = [
@@ -100,7 +96,9 @@ impl Exercise for Dreamer {
     fn run(config: &Config, ctx: &mut Context) -> Result<()> {
         for task in &config.tasks {
             dreamer(task, config, ctx)?;
-            references(task, config, ctx)?;
+            untrained(task, ctx, |name, policy, ctx| {
+                score(task, config, ctx, (name, Role::Reference, 0), one_by_one(policy))
+            })?;
             model_free(task, config, ctx)?;
             for (_, value, step) in PUBLISHED.iter().filter(|(name, ..)| name == task) {
                 let name = "dreamer, published (its authors)";
@@ -114,51 +112,31 @@ impl Exercise for Dreamer {
     }
 }
 
-fn streams(task: &str, method: &str, ctx: &Context) -> SeedStream {
-    SeedStream::new(ctx.streams.derive(&format!("{task}/{method}"), 0))
-}
-
 /// Mean return over the fixed starts, handed in as a score.
-fn score(
+fn score<E>(
     task: &str,
     config: &Config,
     ctx: &mut Context,
     (method, role, step): (&str, Role, u64),
-    play: impl FnOnce(&mut [Box<dyn rl_core::env::Env>], &[u64]) -> Result<Vec<f64>>,
-) -> Result<()> {
-    let starts: Vec<u64> = (STARTS..STARTS + config.starts).collect();
-    let mean = ctx.session.once(&format!("{task}/evaluate-{method}"), |_| -> Result<f64> {
-        let returns = play(&mut copies(task, starts.len().min(50))?, &starts)?;
-        Ok(returns.iter().sum::<f64>() / returns.len() as f64)
+    mut policy: impl FnMut(&Turn<'_>, &mut [f32]) -> Result<(), E>,
+) -> Result<()>
+where
+    E: From<rl_core::Error> + Into<anyhow::Error>,
+{
+    let stage = format!("{task}/evaluate-{method}");
+    let mean = ctx.mean_return(&stage, (config.starts, usize::MAX), |starts| {
+        let copies = &mut copies(task, starts.len().min(50))?;
+        Ok(evaluate(copies, starts, &mut policy).map_err(Into::into)?.returns)
     })?;
     ctx.score(task, method, role, Measure::RETURN, step, mean)
 }
 
 fn dreamer(task: &str, config: &Config, ctx: &mut Context) -> Result<()> {
-    let seeds = streams(task, "dreamer", ctx);
+    let seeds = ctx.seeds(task, "dreamer");
     let mut agent = Agent::new(config.agent.clone(), copies(task, config.environments)?, seeds, &ctx.device)?;
     ctx.session.run(&format!("{task}/dreamer"), &mut agent)?;
     let rng = seeds.stream("evaluate", 0);
-    score(task, config, ctx, ("dreamer", Role::Method, config.agent.steps), |copies, starts| {
-        Ok(evaluate(copies, starts, agent.policy(rng))?.returns)
-    })
-}
-
-fn references(task: &str, config: &Config, ctx: &mut Context) -> Result<()> {
-    let space = copies(task, 1)?.remove(0).spec().action.clone();
-    let mut zero = Zero::new(&space);
-    let mut random = Random::new(&space, streams(task, "random", ctx).stream("act", 0));
-    let mut rule = heuristic(task, &space);
-    let mut policies: Vec<(&str, &mut dyn Policy)> = vec![("zero", &mut zero), ("random", &mut random)];
-    if let Some(rule) = &mut rule {
-        policies.push(("scripted", rule.as_mut()));
-    }
-    for (name, policy) in policies {
-        score(task, config, ctx, (name, Role::Reference, 0), |copies, starts| {
-            Ok(evaluate(copies, starts, one_by_one(policy))?.returns)
-        })?;
-    }
-    Ok(())
+    score(task, config, ctx, ("dreamer", Role::Method, config.agent.steps), agent.policy(rng))
 }
 
 /// SAC or DQN with as many environment steps.
@@ -166,17 +144,17 @@ fn model_free(task: &str, config: &Config, ctx: &mut Context) -> Result<()> {
     let total_steps = config.agent.steps;
     let discrete = matches!(copies(task, 1)?[0].spec().action, Space::Discrete(_));
     let method = if discrete { "dqn" } else { "sac" };
-    let seeds = streams(task, method, ctx);
+    let seeds = ctx.seeds(task, method);
     let entry = (method, Role::Reference, total_steps);
     if discrete {
         let exploration = Schedule::Linear { start: 1.0, end: 0.04, steps: total_steps * 16 / 100 };
         let dqn = DqnConfig { total_steps, exploration, ..config.dqn.clone() };
         let mut dqn = Dqn::new(dqn, copies(task, 1)?, seeds, &ctx.device)?;
         ctx.session.run(&format!("{task}/{method}"), &mut dqn)?;
-        return score(task, config, ctx, entry, |c, s| Ok(evaluate(c, s, dqn.policy())?.returns));
+        return score(task, config, ctx, entry, dqn.policy());
     }
     let sac = SacConfig { total_steps, ..config.sac.clone() };
     let mut sac = Sac::new(sac, copies(task, 1)?, seeds, &ctx.device)?;
     ctx.session.run(&format!("{task}/{method}"), &mut sac)?;
-    score(task, config, ctx, entry, |c, s| Ok(evaluate(c, s, sac.policy())?.returns))
+    score(task, config, ctx, entry, sac.policy())
 }

@@ -5,7 +5,7 @@
 //! agent with as many parameters. Scores are the share of rinks solved by the greedy policy, over fixed rinks.
 
 use super::Exercise;
-use crate::run::{Context, Measure, Preset};
+use crate::run::{Context, Measure, Preset, starts};
 use anyhow::Result;
 use rl_core::env::scripted::{Policy, Random};
 use rl_core::env::{Action, Env, Episode, Space};
@@ -47,8 +47,6 @@ pub(super) struct Config {
 
 const AGENTS: [&str; 6] = ["i2a", "model-free", "copy model", "no reward", "oracle model", "noisy model"];
 const TASK: &str = "IceRink";
-/// First of the evaluation's seeds: no training episode uses them.
-const STARTS: u64 = 10_000;
 /// Seeds of the environments that the model's transitions and held-out transitions come from.
 const DATA: [u64; 2] = [20_000, 30_000];
 
@@ -121,7 +119,7 @@ impl Exercise for I2a {
                 "model-free" | "oracle model" => Role::Reference,
                 _ => Role::Ablation,
             };
-            let streams = streams(name, ctx);
+            let streams = ctx.seeds(TASK, name);
             let copies = envs(config, config.environments);
             let mut agent = Agent::new(config.agent.clone(), imagination, copies, streams, &ctx.device)?;
             ctx.session.run(&format!("{TASK}/{name}"), &mut agent)?;
@@ -147,10 +145,6 @@ fn envs(config: &Config, n: usize) -> Vec<Box<dyn Env>> {
     (0..n as u64).map(copy).collect()
 }
 
-fn streams(name: &str, ctx: &Context) -> SeedStream {
-    SeedStream::new(ctx.streams.derive(&format!("{TASK}/{name}"), 0))
-}
-
 /// Mean return and share of solved rinks of a policy, over the fixed rinks.
 fn score(
     config: &Config,
@@ -160,7 +154,7 @@ fn score(
     step: u64,
     play: impl FnOnce(&mut [Box<dyn Env>], &[u64]) -> Result<Evaluation>,
 ) -> Result<()> {
-    let starts: Vec<u64> = (STARTS..STARTS + config.starts).collect();
+    let starts = starts(config.starts);
     let [mean, solved] = ctx.session.once(&format!("{TASK}/evaluate-{method}"), |_| -> Result<[f64; 2]> {
         let result = play(&mut envs(config, starts.len().min(100)), &starts)?;
         // Only the goal pays more than it costs.
@@ -183,7 +177,7 @@ impl Policy for Solver {
 }
 
 fn references(config: &Config, ctx: &mut Context) -> Result<()> {
-    let mut random = Random::new(&Space::Discrete(4), streams("random", ctx).stream("act", 0));
+    let mut random = Random::new(&Space::Discrete(4), ctx.seeds(TASK, "random").stream("act", 0));
     let mut solver = Solver(config.rink);
     score(config, ctx, "random", Role::Reference, 0, |copies, starts| {
         Ok(evaluate(copies, starts, one_by_one(&mut random))?)
@@ -195,7 +189,7 @@ fn references(config: &Config, ctx: &mut Context) -> Result<()> {
 
 /// Trains a policy for a while, collects with it, and trains the model on what it met.
 fn learn_model(config: &Config, ctx: &mut Context) -> Result<GridModel> {
-    let seeds = streams("model", ctx);
+    let seeds = ctx.seeds(TASK, "model");
     let behaviour = I2aConfig { steps: config.behaviour_steps, ..config.agent.clone() };
     let copies = envs(config, config.environments);
     let mut policy = Agent::new(behaviour, Imagination::None, copies, seeds, &ctx.device)?;

@@ -2,11 +2,10 @@
 //! as many steps, with as many steps and updates, and with many more steps.
 
 use super::Exercise;
+use super::untrained::untrained;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
-use rl_core::SeedStream;
 use rl_core::baselines::{Sac, SacConfig, copies};
-use rl_core::env::scripted::{Policy, Random, Zero, heuristic};
 use rl_core::evaluate::{Turn, evaluate, one_by_one};
 use rl_core::experiment::Role;
 use serde::{Deserialize, Serialize};
@@ -31,8 +30,6 @@ pub(super) struct Config {
     more_steps: u64,
 }
 
-/// First of the evaluation's seeds: no training episode uses them.
-const STARTS: u64 = 10_000;
 /// Episodes that are evaluated at a time.
 const COPIES: usize = 10;
 
@@ -97,29 +94,24 @@ impl Exercise for Mbpo {
     }
 }
 
-fn streams(task: &str, method: &str, ctx: &Context) -> SeedStream {
-    SeedStream::new(ctx.streams.derive(&format!("{task}/{method}"), 0))
-}
-
 /// Mean return over the fixed starts, handed in as a score.
 fn score(
     task: &str,
     config: &Config,
     ctx: &mut Context,
     (method, role, step): (&str, Role, u64),
-    policy: impl FnMut(&Turn<'_>, &mut [f32]) -> rl_core::Result<()>,
+    mut policy: impl FnMut(&Turn<'_>, &mut [f32]) -> rl_core::Result<()>,
 ) -> Result<()> {
-    let starts: Vec<u64> = (STARTS..STARTS + config.starts).collect();
     let stage = format!("{task}/evaluate-{method}-{step}");
-    let mean = ctx.session.once(&stage, |_| -> Result<f64> {
-        Ok(evaluate(&mut copies(task, COPIES)?, &starts, policy)?.mean_return())
+    let mean = ctx.mean_return(&stage, (config.starts, usize::MAX), |starts| {
+        Ok(evaluate(&mut copies(task, COPIES)?, starts, &mut policy)?.returns)
     })?;
     ctx.score(task, method, role, Measure::RETURN, step, mean)
 }
 
 fn one_task(task: &str, config: &Config, ctx: &mut Context) -> Result<()> {
     let steps = config.agent.steps;
-    let seeds = streams(task, "mbpo", ctx);
+    let seeds = ctx.seeds(task, "mbpo");
     for share in &config.scored_at {
         // The first steps of a longer training are a shorter training: it is made again, and comes out the same.
         let agent = MbpoConfig { steps: (steps as f64 * share) as u64, ..config.agent.clone() };
@@ -135,20 +127,11 @@ fn one_task(task: &str, config: &Config, ctx: &mut Context) -> Result<()> {
     }
     for (name, total_steps, updates_per_training) in references {
         let sac = SacConfig { total_steps, updates_per_training, ..config.agent.sac.clone() };
-        let mut sac = Sac::new(sac, copies(task, 1)?, streams(task, name, ctx), &ctx.device)?;
+        let mut sac = Sac::new(sac, copies(task, 1)?, ctx.seeds(task, name), &ctx.device)?;
         ctx.session.run(&format!("{task}/{name}"), &mut sac)?;
         score(task, config, ctx, (name, Role::Reference, total_steps), sac.policy())?;
     }
-    let space = copies(task, 1)?.remove(0).spec().action.clone();
-    let mut zero = Zero::new(&space);
-    let mut random = Random::new(&space, streams(task, "random", ctx).stream("act", 0));
-    let mut rule = heuristic(task, &space);
-    let mut policies: Vec<(&str, &mut dyn Policy)> = vec![("zero", &mut zero), ("random", &mut random)];
-    if let Some(rule) = &mut rule {
-        policies.push(("scripted", rule.as_mut()));
-    }
-    for (name, policy) in policies {
-        score(task, config, ctx, (name, Role::Reference, 0), one_by_one(policy))?;
-    }
-    Ok(())
+    untrained(task, ctx, |name, policy, ctx| {
+        score(task, config, ctx, (name, Role::Reference, 0), one_by_one(policy))
+    })
 }

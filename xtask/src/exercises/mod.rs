@@ -16,6 +16,7 @@ mod mbpo;
 mod pets;
 mod quantum;
 mod tdmpc;
+mod untrained;
 mod world_model_evaluation;
 mod world_model_planning;
 

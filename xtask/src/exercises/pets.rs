@@ -43,8 +43,6 @@ pub(super) struct Config {
     dqn: DqnConfig,
 }
 
-/// First of the evaluation's seeds: no training episode uses them.
-const STARTS: u64 = 10_000;
 /// Episodes that are evaluated at a time.
 const COPIES: usize = 10;
 const TASKS: [&str; 3] = ["pendulum", "cartpole", "mountain_car"];
@@ -198,7 +196,7 @@ struct Task<'a, S: Simulator> {
 impl<S: Simulator + Clone + 'static> Task<'_, S> {
     fn run(&self, ctx: &mut Context) -> Result<()> {
         let (id, space) = (self.id(), self.simulator.spec().action);
-        let seeds = SeedStream::new(ctx.streams.derive(&format!("{id}/pets"), 0));
+        let seeds = ctx.seeds(&id, "pets");
         let mut agent = Agent::new(self.agent.clone(), copies(&id, 1)?, &ctx.device, seeds)?;
         ctx.session.run(&format!("{id}/pets"), &mut agent)?;
         self.score(ctx, "pets", Role::Method, self.agent.steps, |starts| {
@@ -227,18 +225,10 @@ impl<S: Simulator + Clone + 'static> Task<'_, S> {
         method: &str,
         role: Role,
         step: u64,
-        mut play: impl FnMut(&[u64]) -> Result<Vec<f64>>,
+        play: impl FnMut(&[u64]) -> Result<Vec<f64>>,
     ) -> Result<()> {
-        let starts: Vec<u64> = (STARTS..STARTS + self.config.starts).collect();
         let stage = format!("{}/evaluate-{method}", self.id());
-        let mean = ctx.session.once(&stage, |stage| -> Result<f64> {
-            let mut returns = vec![];
-            for some in starts.chunks(COPIES) {
-                returns.extend(play(some)?);
-                stage.progress(returns.len() as u64, starts.len() as u64)?;
-            }
-            Ok(returns.iter().sum::<f64>() / returns.len() as f64)
-        })?;
+        let mean = ctx.mean_return(&stage, (self.config.starts, COPIES), play)?;
         ctx.score(&self.id(), method, role, Measure::RETURN, step, mean)
     }
 
@@ -252,7 +242,7 @@ impl<S: Simulator + Clone + 'static> Task<'_, S> {
     fn model_free(&self, ctx: &mut Context, space: &Space) -> Result<()> {
         let (id, total_steps) = (self.id(), self.agent.steps);
         let method = if matches!(space, Space::Discrete(_)) { "dqn" } else { "sac" };
-        let seeds = SeedStream::new(ctx.streams.derive(&format!("{id}/{method}"), 0));
+        let seeds = ctx.seeds(&id, method);
         if matches!(space, Space::Discrete(_)) {
             let exploration = Schedule::Linear { start: 1.0, end: 0.04, steps: total_steps * 16 / 100 };
             let config = DqnConfig { total_steps, exploration, ..self.config.dqn.clone() };

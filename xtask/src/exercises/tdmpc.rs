@@ -2,11 +2,10 @@
 //! the figures that its authors publish, and SAC from as many steps.
 
 use super::Exercise;
+use super::untrained::untrained;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
-use rl_core::SeedStream;
 use rl_core::baselines::{Sac, SacConfig, copies};
-use rl_core::env::scripted::{Policy, Random, Zero, heuristic};
 use rl_core::evaluate::{evaluate, one_by_one};
 use rl_core::experiment::Role;
 use serde::{Deserialize, Serialize};
@@ -28,8 +27,6 @@ pub(super) struct Config {
     sac: SacConfig,
 }
 
-/// First of the evaluation's seeds: no training episode uses them.
-const STARTS: u64 = 10_000;
 /// Episodes that are evaluated at a time.
 const COPIES: usize = 10;
 
@@ -98,53 +95,33 @@ impl Exercise for Tdmpc {
     }
 }
 
-fn streams(task: &str, method: &str, ctx: &Context) -> SeedStream {
-    SeedStream::new(ctx.streams.derive(&format!("{task}/{method}"), 0))
-}
-
 /// Mean return over the fixed starts, handed in as a score.
 fn score(
     task: &str,
     config: &Config,
     ctx: &mut Context,
     (method, role, step): (&str, Role, u64),
-    mut play: impl FnMut(&[u64]) -> Result<Vec<f64>>,
+    play: impl FnMut(&[u64]) -> Result<Vec<f64>>,
 ) -> Result<()> {
-    let starts: Vec<u64> = (STARTS..STARTS + config.starts).collect();
-    let mean = ctx.session.once(&format!("{task}/evaluate-{method}"), |stage| -> Result<f64> {
-        let mut returns = vec![];
-        for some in starts.chunks(COPIES) {
-            returns.extend(play(some)?);
-            stage.progress(returns.len() as u64, starts.len() as u64)?;
-        }
-        Ok(returns.iter().sum::<f64>() / returns.len() as f64)
-    })?;
+    let mean = ctx.mean_return(&format!("{task}/evaluate-{method}"), (config.starts, COPIES), play)?;
     ctx.score(task, method, role, Measure::RETURN, step, mean)
 }
 
 fn one_task(task: &str, config: &Config, ctx: &mut Context) -> Result<()> {
     let steps = config.agent.steps;
-    let seeds = streams(task, "tdmpc", ctx);
+    let seeds = ctx.seeds(task, "tdmpc");
     let mut agent = TdMpc::new(config.agent.clone(), copies(task, 1)?.remove(0), &ctx.device, seeds)?;
     ctx.session.run(&format!("{task}/tdmpc"), &mut agent)?;
     score(task, config, ctx, ("tdmpc", Role::Method, steps), |starts| {
         Ok(agent.evaluate(&mut copies(task, COPIES)?, starts, seeds)?.returns)
     })?;
-    let space = copies(task, 1)?.remove(0).spec().action.clone();
-    let mut zero = Zero::new(&space);
-    let mut random = Random::new(&space, streams(task, "random", ctx).stream("act", 0));
-    let mut rule = heuristic(task, &space);
-    let mut policies: Vec<(&str, &mut dyn Policy)> = vec![("zero", &mut zero), ("random", &mut random)];
-    if let Some(rule) = &mut rule {
-        policies.push(("scripted", rule.as_mut()));
-    }
-    for (name, policy) in policies {
+    untrained(task, ctx, |name, policy, ctx| {
         score(task, config, ctx, (name, Role::Reference, 0), |starts| {
             Ok(evaluate(&mut copies(task, COPIES)?, starts, one_by_one(&mut *policy))?.returns)
-        })?;
-    }
+        })
+    })?;
     let sac = SacConfig { total_steps: steps, ..config.sac.clone() };
-    let mut sac = Sac::new(sac, copies(task, 1)?, streams(task, "sac", ctx), &ctx.device)?;
+    let mut sac = Sac::new(sac, copies(task, 1)?, ctx.seeds(task, "sac"), &ctx.device)?;
     ctx.session.run(&format!("{task}/sac"), &mut sac)?;
     score(task, config, ctx, ("sac", Role::Reference, steps), |starts| {
         Ok(evaluate(&mut copies(task, COPIES)?, starts, sac.policy())?.returns)

@@ -54,8 +54,6 @@ pub(super) struct Config {
 }
 
 const TASKS: [&str; 3] = ["Pendulum-v1", "CartPole-v1", "PointControl"];
-/// First seeds of the planned, the held-out and the training episodes: disjoint.
-const STARTS: u64 = 10_000;
 const HELD_OUT: u64 = 20_000;
 const TRAIN: u64 = 30_000;
 /// Episodes that are evaluated at a time.
@@ -427,15 +425,8 @@ impl<S: Simulator + Clone + 'static> Task<'_, S> {
         method: &str,
         mut play: impl FnMut(&mut [Box<dyn Env>], &[u64]) -> Result<Vec<f64>>,
     ) -> Result<f64> {
-        let starts: Vec<u64> = (STARTS..STARTS + self.config.starts).collect();
-        ctx.session.once(&format!("{}/plan-{method}", self.spec().id), |stage| -> Result<f64> {
-            let mut returns = vec![];
-            for some in starts.chunks(COPIES) {
-                returns.extend(play(&mut self.copies(COPIES), some)?);
-                stage.progress(returns.len() as u64, starts.len() as u64)?;
-            }
-            Ok(returns.iter().sum::<f64>() / returns.len() as f64)
-        })
+        let stage = format!("{}/plan-{method}", self.spec().id);
+        ctx.mean_return(&stage, (self.config.starts, COPIES), |some| play(&mut self.copies(COPIES), some))
     }
 }
 

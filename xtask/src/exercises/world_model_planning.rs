@@ -40,8 +40,6 @@ pub(crate) struct Config {
     pub sac: SacConfig,
 }
 
-/// First of the evaluation's seeds: no training episode uses them.
-const STARTS: u64 = 10_000;
 /// First of the held-out episodes' seeds.
 const HELD_OUT: u64 = 20_000;
 /// First of the seeds of the episodes that the linear model is fitted to.
@@ -210,18 +208,10 @@ impl<S: Simulator + Clone + 'static> Task<'_, S> {
         method: &str,
         role: Role,
         step: u64,
-        mut play: impl FnMut(&[u64]) -> Result<Vec<f64>>,
+        play: impl FnMut(&[u64]) -> Result<Vec<f64>>,
     ) -> Result<f64> {
-        let starts: Vec<u64> = (STARTS..STARTS + self.config.starts).collect();
         let stage = format!("{}/evaluate-{method}", self.id());
-        let mean = ctx.session.once(&stage, |stage| -> Result<f64> {
-            let mut returns = vec![];
-            for some in starts.chunks(COPIES) {
-                returns.extend(play(some)?);
-                stage.progress(returns.len() as u64, starts.len() as u64)?;
-            }
-            Ok(returns.iter().sum::<f64>() / returns.len() as f64)
-        })?;
+        let mean = ctx.mean_return(&stage, (self.config.starts, COPIES), play)?;
         ctx.score(&self.id(), method, role, Measure::RETURN, step, mean)?;
         Ok(mean)
     }

@@ -7,6 +7,14 @@ use rl_core::SeedStream;
 use rl_core::experiment::{Role, Score, Session};
 use serde::{Deserialize, Serialize};
 
+/// Seed of the first evaluation episode.
+const STARTS: u64 = 10_000;
+
+/// The seeds of `n` evaluation episodes: the same for every exercise, method and seed, and used by no training episode.
+pub fn starts(n: u64) -> Vec<u64> {
+    (STARTS..STARTS + n).collect()
+}
+
 /// One seed of a run: randomness, the session that trains, and where results go.
 pub struct Context {
     /// The seed.
@@ -55,6 +63,32 @@ impl Measure {
 }
 
 impl Context {
+    /// The randomness of one method on one task.
+    pub fn seeds(&self, task: &str, method: &str) -> SeedStream {
+        SeedStream::new(self.streams.derive(&format!("{task}/{method}"), 0))
+    }
+
+    /// Mean return over the first `episodes` [`starts`], of which each call of `play` gets `at_a_time`. The stage shows the
+    /// progress and keeps the result with the run.
+    ///
+    /// # Errors
+    /// If an episode cannot be played.
+    pub fn mean_return(
+        &mut self,
+        stage: &str,
+        (episodes, at_a_time): (u64, usize),
+        mut play: impl FnMut(&[u64]) -> Result<Vec<f64>>,
+    ) -> Result<f64> {
+        self.session.once(stage, |stage| {
+            let mut returns = vec![];
+            for some in starts(episodes).chunks(at_a_time.max(1)) {
+                returns.extend(play(some)?);
+                stage.progress(returns.len() as u64, episodes)?;
+            }
+            Ok(returns.iter().sum::<f64>() / returns.len() as f64)
+        })
+    }
+
     /// Hands in one number of this seed: `method` on `task` after `step` environment steps.
     ///
     /// # Errors

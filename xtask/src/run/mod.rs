@@ -14,5 +14,5 @@ pub(crate) use command::{RunExercise, run_exercise};
 pub use config::Preset;
 pub(crate) use config::RunConfig;
 pub(crate) use context::Results;
-pub use context::{Context, Measure};
+pub use context::{Context, Measure, starts};
 pub(crate) use seed::work_seed;

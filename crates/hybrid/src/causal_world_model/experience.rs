@@ -5,178 +5,52 @@ use causal::rl::{FactoredSpace, InterventionalDataset, Kind, Transition, Variabl
 use rand::{Rng, RngExt};
 use rl_core::env::{Action, Simulator, Space};
 
-/// One step, in the units of the task.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment<'a> {
-    /// State before, `[D]`.
-    pub state: &'a [f32],
-    /// Action, `[A]`.
-    pub action: &'a [f32],
-    /// Reward.
-    pub reward: f32,
-    /// State after, `[D]`.
-    pub next: &'a [f32],
-    /// Whether the episode begins here.
-    pub first: bool,
-    /// Variables of `next` that were set from outside.
-    pub set: &'a [usize],
+/// What uniform actions lead to in a simulator, in its own units: `steps` steps in episodes of its length. `names` are those of the
+/// observation's numbers, `set` the variables that the simulator holds.
+///
+/// # Errors
+/// [`Error::Shape`] for names that do not fit the observation, or an action space that is no box.
+pub fn random_experience<S: Simulator>(
+    simulator: &S,
+    names: &[&str],
+    set: &[usize],
+    steps: usize,
+    rng: &mut impl Rng,
+) -> Result<InterventionalDataset> {
+    let spec = simulator.spec();
+    let Space::Box { low, high } = &spec.action else {
+        return Err(Error::shape("random_experience", "a box of actions", &spec.action));
+    };
+    let width = spec.observation.width();
+    if names.len() != width {
+        return Err(Error::shape("random_experience", format!("{width} names"), names.len()));
+    }
+    let real = |&name: &&str| Variable { name: name.into(), kind: Kind::Real(1) };
+    let space = FactoredSpace::new(names.iter().map(real).collect(), Kind::Real(low.len()))?;
+    let mut all = InterventionalDataset::new(space);
+    let length = spec.max_episode_steps.map_or(usize::MAX, |n| n as usize);
+    let (mut state, mut elapsed) = (simulator.initial_state(rng), 0);
+    let (mut before, mut after) = (vec![0.0; width], vec![0.0; width]);
+    for _ in 0..steps {
+        simulator.observe(&state, &mut before);
+        let action: Vec<f32> = low.iter().zip(high).map(|(&l, &h)| rng.random_range(l..=h)).collect();
+        let (reward, over) = simulator.transition(&mut state, Action::Continuous(&action), rng);
+        simulator.observe(&state, &mut after);
+        let (first, reward) = (elapsed == 0, reward as f32);
+        all.push(Transition { state: &before, action: &action, reward, next: &after, first, set })?;
+        elapsed += 1;
+        if over || elapsed == length {
+            (state, elapsed) = (simulator.initial_state(rng), 0);
+        }
+    }
+    Ok(all)
 }
 
-/// Steps in the order of time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Experience {
-    names: Vec<String>,
-    action_width: usize,
-    states: Vec<f32>,
-    actions: Vec<f32>,
-    rewards: Vec<f32>,
-    next: Vec<f32>,
-    first: Vec<bool>,
-    set: Vec<Vec<usize>>,
-}
-
-impl Experience {
-    /// No steps yet, of a task with these variables and so many numbers in an action.
-    pub fn new(names: &[&str], action_width: usize) -> Self {
-        Self {
-            names: names.iter().map(|&n| n.into()).collect(),
-            action_width,
-            states: vec![],
-            actions: vec![],
-            rewards: vec![],
-            next: vec![],
-            first: vec![],
-            set: vec![],
-        }
-    }
-
-    /// Uniform actions in a simulator for `steps` steps, in episodes of its length. `set` are the variables that it holds.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for names that do not fit the observation, or an action space that is no box.
-    pub fn random<S: Simulator>(
-        simulator: &S,
-        names: &[&str],
-        set: &[usize],
-        steps: usize,
-        rng: &mut impl Rng,
-    ) -> Result<Self> {
-        let spec = simulator.spec();
-        let Space::Box { low, high } = &spec.action else {
-            return Err(Error::shape("Experience::random", "a box of actions", &spec.action));
-        };
-        let width = spec.observation.width();
-        if names.len() != width {
-            return Err(Error::shape("Experience::random", format!("{width} names"), names.len()));
-        }
-        let mut all = Self::new(names, low.len());
-        let length = spec.max_episode_steps.map_or(usize::MAX, |n| n as usize);
-        let (mut state, mut elapsed) = (simulator.initial_state(rng), 0);
-        let (mut before, mut after) = (vec![0.0; width], vec![0.0; width]);
-        for _ in 0..steps {
-            simulator.observe(&state, &mut before);
-            let action: Vec<f32> = low.iter().zip(high).map(|(&l, &h)| rng.random_range(l..=h)).collect();
-            let (reward, over) = simulator.transition(&mut state, Action::Continuous(&action), rng);
-            simulator.observe(&state, &mut after);
-            let (first, reward) = (elapsed == 0, reward as f32);
-            all.push(Moment { state: &before, action: &action, reward, next: &after, first, set })?;
-            elapsed += 1;
-            if over || elapsed == length {
-                (state, elapsed) = (simulator.initial_state(rng), 0);
-            }
-        }
-        Ok(all)
-    }
-
-    /// Adds a step.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for vectors of another width.
-    pub fn push(&mut self, step: Moment<'_>) -> Result<()> {
-        let (d, a) = (self.names.len(), self.action_width);
-        let got = [step.state.len(), step.action.len(), step.next.len()];
-        if got != [d, a, d] {
-            return Err(Error::shape("Experience::push", format!("{:?}", [d, a, d]), format!("{got:?}")));
-        }
-        self.states.extend_from_slice(step.state);
-        self.actions.extend_from_slice(step.action);
-        self.rewards.push(step.reward);
-        self.next.extend_from_slice(step.next);
-        self.first.push(step.first);
-        self.set.push(step.set.to_vec());
-        Ok(())
-    }
-
-    /// Number of steps.
-    pub fn len(&self) -> usize {
-        self.rewards.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.rewards.is_empty()
-    }
-
-    /// The names of the variables.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// Numbers of an action.
-    pub fn action_width(&self) -> usize {
-        self.action_width
-    }
-
-    /// States, `[N, D]`.
-    pub fn states(&self) -> &[f32] {
-        &self.states
-    }
-
-    /// Actions, `[N, A]`.
-    pub fn actions(&self) -> &[f32] {
-        &self.actions
-    }
-
-    /// Next states, `[N, D]`.
-    pub fn next(&self) -> &[f32] {
-        &self.next
-    }
-
-    /// Rewards, `[N]`.
-    pub fn rewards(&self) -> &[f32] {
-        &self.rewards
-    }
-
-    /// The steps from which `steps` of one episode can be followed.
-    pub(super) fn starts(&self, steps: usize) -> Vec<usize> {
-        let whole = |i: &usize| self.first[i + 1..i + steps].iter().all(|first| !first);
-        (0..(self.len() + 1).saturating_sub(steps.max(1))).filter(whole).collect()
-    }
-
-    /// What the mechanisms learn from: standardised states and actions, standardised changes and rewards.
-    pub(super) fn dataset(&self, units: &Units) -> Result<InterventionalDataset> {
-        let (d, a) = (self.names.len(), self.action_width);
-        let mut data = InterventionalDataset::new(units.space.clone());
-        for i in 0..self.len() {
-            let (state, next) = (&self.states[i * d..][..d], &self.next[i * d..][..d]);
-            let mut from = Vec::with_capacity(d + 1);
-            units.encode_state(state, &mut from);
-            let mut action = Vec::with_capacity(a);
-            units.encode_action(&self.actions[i * a..][..a], &mut action);
-            let change = |j: usize| (next[j] - state[j] - units.change[j].0) / units.change[j].1;
-            let reward = (self.rewards[i] - units.change[d].0) / units.change[d].1;
-            let to: Vec<f32> = (0..d).map(change).chain([reward]).collect();
-            data.push(Transition {
-                state: &from,
-                action: &action,
-                reward: self.rewards[i],
-                next: &to,
-                first: self.first[i],
-                set: &self.set[i],
-            })?;
-        }
-        Ok(data)
-    }
+/// The steps from which `steps` of one episode can be followed.
+pub(super) fn starts(data: &InterventionalDataset, steps: usize) -> Vec<usize> {
+    let first: Vec<bool> = data.iter().map(|t| t.first).collect();
+    let whole = |i: &usize| first[i + 1..i + steps].iter().all(|first| !first);
+    (0..(first.len() + 1).saturating_sub(steps.max(1))).filter(whole).collect()
 }
 
 /// Means and deviations of the data, and the space of the encoded variables: those of the task, then the reward.
@@ -190,15 +64,32 @@ pub(super) struct Units {
 }
 
 impl Units {
-    pub(super) fn of(data: &Experience) -> Result<Self> {
-        let (d, a) = (data.names.len(), data.action_width);
-        let real = |name: &String| Variable { name: name.clone(), kind: Kind::Real(1) };
-        let variables = data.names.iter().chain([&"reward".to_string()]).map(real).collect();
-        let space = FactoredSpace::new(variables, Kind::Real(a))?;
-        let change: Vec<f32> = data.next.iter().zip(&data.states).map(|(n, s)| n - s).collect();
-        let mut change = moments(&change, d);
-        change.extend(moments(&data.rewards, 1));
-        Ok(Self { space, state: moments(&data.states, d), action: moments(&data.actions, a), change })
+    pub(super) fn of(data: &InterventionalDataset) -> Result<Self> {
+        let (d, a) = (data.space().width(), data.space().action().width());
+        let reward = Variable { name: "reward".into(), kind: Kind::Real(1) };
+        let variables = data.space().variables().iter().cloned().chain([reward]).collect();
+        let space = FactoredSpace::new(variables, data.space().action())?;
+        let columns = |width: usize, numbers: fn(Transition<'_>) -> Vec<f32>| {
+            moments(&data.iter().flat_map(numbers).collect::<Vec<f32>>(), width)
+        };
+        let mut change = columns(d, |t| t.next.iter().zip(t.state).map(|(n, s)| n - s).collect());
+        change.extend(columns(1, |t| vec![t.reward]));
+        let (state, action) = (columns(d, |t| t.state.to_vec()), columns(a, |t| t.action.to_vec()));
+        Ok(Self { space, state, action, change })
+    }
+
+    /// What the mechanisms learn from: standardised states and actions, standardised changes and rewards.
+    pub(super) fn encode(&self, data: &InterventionalDataset) -> Result<InterventionalDataset> {
+        let mut encoded = InterventionalDataset::new(self.space.clone());
+        for t in data.iter() {
+            let (mut state, mut action) = (vec![], vec![]);
+            self.encode_state(t.state, &mut state);
+            self.encode_action(t.action, &mut action);
+            let changes = t.next.iter().zip(t.state).map(|(n, s)| n - s).chain([t.reward]);
+            let next: Vec<f32> = changes.zip(&self.change).map(|(x, (mean, std))| (x - mean) / std).collect();
+            encoded.push(Transition { state: &state, action: &action, next: &next, ..t })?;
+        }
+        Ok(encoded)
     }
 
     /// Appends a standardised state and the empty place of the reward: no mechanism can read the last reward.

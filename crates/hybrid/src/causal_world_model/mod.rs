@@ -13,7 +13,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use experience::{Experience, Moment};
+pub use experience::random_experience;
 pub use imagination::{Dream, Imagination};
 pub use model::{FactoredModel, FactoredModelConfig, Prediction, Set};
 pub use task::{Sensors, WindyPendulum};

@@ -1,9 +1,9 @@
 //! The factored model: mechanisms of changes and of the reward, and what they say under interventions.
 
-use super::experience::{Experience, Units};
+use super::experience::{Units, starts};
 use super::imagination::Imagination;
 use crate::error::{Error, Result};
-use causal::rl::{CausalWorldModel, WorldModelConfig};
+use causal::rl::{CausalWorldModel, InterventionalDataset, WorldModelConfig};
 use rl_core::SeedStream;
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -61,9 +61,13 @@ impl FactoredModel {
     ///
     /// # Errors
     /// If the settings are out of range, there are too few steps, or the numbers are not finite.
-    pub fn learn(data: &Experience, config: &FactoredModelConfig, seeds: SeedStream) -> Result<Self> {
+    pub fn learn(
+        data: &InterventionalDataset,
+        config: &FactoredModelConfig,
+        seeds: SeedStream,
+    ) -> Result<Self> {
         let units = Units::of(data)?;
-        let encoded = data.dataset(&units)?;
+        let encoded = units.encode(data)?;
         let mut mechanisms = CausalWorldModel::new(units.space.clone(), config.mechanisms.clone(), seeds)?;
         mechanisms.train(&encoded, config.mechanisms.updates)?;
         let reward = units.space.len() - 1;
@@ -163,20 +167,24 @@ impl FactoredModel {
     ///
     /// # Errors
     /// As [`predict_intervention`](Self::predict_intervention).
-    pub fn error(&self, data: &Experience, variables: &[usize], steps: usize, set: &[Set]) -> Result<f64> {
-        let (d, a) = (self.width(), data.action_width());
-        let starts = data.starts(steps);
-        let mut states: Vec<f32> =
-            starts.iter().flat_map(|&i| data.states()[i * d..][..d].to_vec()).collect();
+    pub fn error(
+        &self,
+        data: &InterventionalDataset,
+        variables: &[usize],
+        steps: usize,
+        set: &[Set],
+    ) -> Result<f64> {
+        let (d, rows) = (self.width(), data.iter().collect::<Vec<_>>());
+        let starts = starts(data, steps);
+        let mut states: Vec<f32> = starts.iter().flat_map(|&i| rows[i].state).copied().collect();
         let begin = states.clone();
         for t in 0..steps {
-            let actions: Vec<f32> =
-                starts.iter().flat_map(|&i| data.actions()[(i + t) * a..][..a].to_vec()).collect();
+            let actions: Vec<f32> = starts.iter().flat_map(|&i| rows[i + t].action).copied().collect();
             states = self.predict_intervention(&states, &actions, set)?.mean;
         }
         let mut total = 0.0;
         for &v in variables {
-            let truth = |k: usize| f64::from(data.next()[(starts[k] + steps - 1) * d + v]);
+            let truth = |k: usize| f64::from(rows[starts[k] + steps - 1].next[v]);
             let change: Vec<f64> =
                 (0..starts.len()).map(|k| truth(k) - f64::from(begin[k * d + v])).collect();
             let mean = change.iter().sum::<f64>() / change.len().max(1) as f64;

@@ -1,5 +1,6 @@
+use super::experience::starts;
 use super::*;
-use causal::rl::{Structure, WorldModelConfig};
+use causal::rl::{InterventionalDataset, Structure, WorldModelConfig};
 use rl_core::SeedStream;
 use rl_core::env::{Action, Actions, Simulator, Space};
 use world_models::planning::{Model, Planner, PlannerConfig};
@@ -7,10 +8,10 @@ use world_models::planning::{Model, Planner, PlannerConfig};
 const FAMILIAR: WindyPendulum =
     WindyPendulum { sensors: Sensors::Calibrated, wind: None, start: 0.6, steps: 10 };
 
-fn experience(task: &WindyPendulum, steps: usize, seed: u64) -> Experience {
+fn experience(task: &WindyPendulum, steps: usize, seed: u64) -> InterventionalDataset {
     let set: &[usize] = if task.wind.is_some() { &[WindyPendulum::WIND] } else { &[] };
     let rng = &mut SeedStream::new(seed).stream("data", 0);
-    Experience::random(task, &WindyPendulum::VARIABLES, set, steps, rng).unwrap()
+    random_experience(task, &WindyPendulum::VARIABLES, set, steps, rng).unwrap()
 }
 
 fn learn(structure: Structure, updates: u64) -> FactoredModel {
@@ -112,9 +113,7 @@ fn the_dense_model_reads_everything_and_episodes_are_not_crossed() {
     assert_eq!(model.parents()[0].len(), 8);
     assert_eq!(model.relevant().len(), 6);
     let data = experience(&FAMILIAR, 40, 3);
-    let starts = data.starts(5);
+    let starts = starts(&data, 5);
     assert!(starts.iter().all(|i| i % 10 <= 5) && starts.len() == 24, "{starts:?}");
-    assert!(
-        Experience::random(&FAMILIAR, &["x"], &[], 5, &mut SeedStream::new(1).stream("data", 0)).is_err()
-    );
+    assert!(random_experience(&FAMILIAR, &["x"], &[], 5, &mut SeedStream::new(1).stream("data", 0)).is_err());
 }

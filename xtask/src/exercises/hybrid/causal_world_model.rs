@@ -3,12 +3,12 @@
 //! A pendulum is kept upright in gusts. Sensors repeat the state while random torques are collected; then they show noise, or
 //! the opposite, or somebody holds the wind. Both models have the same networks, data, updates and planner.
 
-use crate::run::{Context, Measure, Preset};
+use crate::run::{Context, Measure, Preset, starts};
 use crate::{Figure, Line, exercises::Exercise};
 use anyhow::Result;
-use causal::rl::Structure;
+use causal::rl::{InterventionalDataset, Structure};
 use hybrid::causal_world_model::{
-    Experience, FactoredModel, FactoredModelConfig, Sensors, Set, WindyPendulum,
+    FactoredModel, FactoredModelConfig, Sensors, Set, WindyPendulum, random_experience,
 };
 use rl_core::env::scripted::Zero;
 use rl_core::env::{Env, Episode, Simulator};
@@ -42,8 +42,6 @@ pub(in crate::exercises) struct Config {
     planner: PlannerConfig,
 }
 
-/// The first seed of evaluation episodes.
-const STARTS: u64 = 10_000;
 /// Variables whose prediction counts: angle, velocity, wind. And those without the wind, where it is held.
 const VARIABLES: [usize; 3] = [0, 1, WindyPendulum::WIND];
 const AHEAD: usize = 5;
@@ -81,11 +79,16 @@ impl World {
     }
 
     /// Random steps as in the training data, but for what differs in this world.
-    fn experience(&self, steps: usize, purpose: &str, streams: rl_core::SeedStream) -> Result<Experience> {
+    fn experience(
+        &self,
+        steps: usize,
+        purpose: &str,
+        streams: rl_core::SeedStream,
+    ) -> Result<InterventionalDataset> {
         let task = WindyPendulum { start: 0.6, steps: 10, ..self.task };
         let set: &[usize] = if task.wind.is_some() { &[WindyPendulum::WIND] } else { &[] };
         let rng = &mut streams.stream(purpose, 0);
-        Ok(Experience::random(&task, &WindyPendulum::VARIABLES, set, steps, rng)?)
+        Ok(random_experience(&task, &WindyPendulum::VARIABLES, set, steps, rng)?)
     }
 
     fn copies(&self, n: usize) -> Vec<Box<dyn Env>> {
@@ -268,7 +271,7 @@ fn planned(
     set: &[Set],
     streams: rl_core::SeedStream,
 ) -> Result<f64> {
-    let starts: Vec<u64> = (STARTS..STARTS + config.starts).collect();
+    let starts = starts(config.starts);
     let mut imagination = model.imagine(set)?;
     let copies = &mut world.copies(starts.len());
     let observe = |m: &mut hybrid::causal_world_model::Imagination<'_>, o: &[f32]| m.observe(o);
@@ -277,7 +280,7 @@ fn planned(
 
 /// No torque, and the same planner on the true dynamics.
 fn references(config: &Config, worlds: &[World; 4], ctx: &mut Context) -> Result<()> {
-    let starts: Vec<u64> = (STARTS..STARTS + config.starts).collect();
+    let starts = starts(config.starts);
     for world in worlds {
         let streams = ctx.streams;
         let (zero, oracle) =

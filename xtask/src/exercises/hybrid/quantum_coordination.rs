@@ -8,7 +8,6 @@ use anyhow::Result;
 use hybrid::quantum_coordination::{
     Behaviour, Critical, Noise, Task, chsh, ghz, magic_square, rendezvous_grid, rendezvous_ring,
 };
-use rl_core::SeedStream;
 use rl_core::experiment::Role;
 use serde::{Deserialize, Serialize};
 
@@ -83,10 +82,6 @@ impl Exercise for QuantumCoordination {
     }
 }
 
-fn streams(task: &Task, method: &str, ctx: &Context) -> SeedStream {
-    SeedStream::new(ctx.streams.derive(&format!("{}/{method}", task.name), 0))
-}
-
 /// Plays, and scores the fraction won.
 fn play(
     task: &Task,
@@ -95,7 +90,7 @@ fn play(
     plays: u64,
     ctx: &mut Context,
 ) -> Result<f64> {
-    let mut rng = streams(task, method, ctx).stream("play", 0);
+    let mut rng = ctx.seeds(&task.name, method).stream("play", 0);
     let won = ctx.session.once(&format!("{}/{method}", task.name), |_| -> Result<u64> {
         Ok(behaviour.play(&task.game, plays, &mut rng))
     })?;
@@ -147,7 +142,7 @@ fn thresholds(task: &Task, ctx: &mut Context) -> Result<()> {
 
 /// The winning probability by visibility, played.
 fn sweep(task: &Task, config: &Config, ctx: &mut Context) -> Result<()> {
-    let mut rng = streams(task, "visibilities", ctx).stream("play", 0);
+    let mut rng = ctx.seeds(&task.name, "visibilities").stream("play", 0);
     let played = ctx.session.once(&format!("{}/visibilities", task.name), |_| -> Result<Vec<f64>> {
         let mut values = vec![];
         for v in &config.visibilities {

@@ -1,8 +1,8 @@
 //! `hybrid-quantum-world-model`: a circuit that learns to balance a pole inside a learned model, real steps counted.
 
 use crate::exercises::Exercise;
-use crate::exercises::quantum::{copies, pqc, references, streams, twin};
-use crate::run::{Context, Measure, Preset};
+use crate::exercises::quantum::{copies, pqc, references, twin};
+use crate::run::{Context, Measure, Preset, starts};
 use crate::{Figure, Line};
 use anyhow::Result;
 use hybrid::quantum_world_model::{DreamConfig, DreamTraining};
@@ -34,8 +34,6 @@ pub(in crate::exercises) struct Config {
 }
 
 const TASK: &str = "CartPole-v1";
-/// The first seed of evaluation episodes.
-const STARTS: u64 = 10_000;
 
 impl Exercise for HybridQuantumWorldModel {
     type Config = Config;
@@ -88,7 +86,7 @@ impl Exercise for HybridQuantumWorldModel {
         for (name, role, quantum) in [("circuit", Role::Method, true), ("network", Role::Reference, false)] {
             let learning = if quantum { &config.reinforce } else { &config.reinforce_network };
             let task = format!("{TASK}/{name} in imagination");
-            let seeds = streams(TASK, &format!("{name} in imagination"), ctx);
+            let seeds = ctx.seeds(TASK, &format!("{name} in imagination"));
             let curve = ctx.session.once(&task, |stage| {
                 dream(
                     config,
@@ -105,7 +103,7 @@ impl Exercise for HybridQuantumWorldModel {
             let last = curve.last().copied().unwrap_or(f64::NAN);
             ctx.score(TASK, &format!("{name} in imagination"), role, Measure::RETURN, steps, last)?;
             lines.push(line(config, &format!("{name} in imagination"), curve));
-            let seeds = streams(TASK, &format!("{name} in reality"), ctx);
+            let seeds = ctx.seeds(TASK, &format!("{name} in reality"));
             let curve = ctx.session.once(&format!("{TASK}/{name} in reality"), |stage| {
                 let agent =
                     Reinforce::new(learning.clone(), policy(config, quantum)?, copies(&CartPole, 10), seeds)?;
@@ -137,7 +135,7 @@ fn policy(config: &Config, quantum: bool) -> Result<Box<dyn Model>> {
 
 /// Mean return of the greedy policy.
 fn play(config: &Config, model: &mut dyn Model, parameters: &[f64]) -> Result<f64> {
-    let starts: Vec<u64> = (STARTS..STARTS + config.starts).collect();
+    let starts = starts(config.starts);
     Ok(evaluate(&mut copies(&CartPole, 20), &starts, greedy(model, parameters))?.mean_return())
 }
 

@@ -1,8 +1,8 @@
 //! `hybrid-selection`: a bandit chooses among paradigms while they train; regret against the best in hindsight.
 
 use crate::exercises::Exercise;
-use crate::exercises::quantum::{copies, pqc, streams, twin};
-use crate::run::{Context, Measure, Preset};
+use crate::exercises::quantum::{copies, pqc, twin};
+use crate::run::{Context, Measure, Preset, starts};
 use crate::{Figure, Line};
 use anyhow::Result;
 use hybrid::quantum_world_model::{DreamConfig, DreamTraining};
@@ -48,8 +48,6 @@ pub(in crate::exercises) struct Config {
 const TASK: &str = "CartPole-v1";
 /// The largest return, which is a payoff of 1.
 const LARGEST: f64 = 500.0;
-/// First seed of evaluation episodes.
-const STARTS: u64 = 10_000;
 const ARMS: [&str; 4] = ["dqn", "ppo", "world model", "circuit"];
 const REGRET: Measure = Measure::error("regret against the best in hindsight", "return summed over slices");
 const SUM: Measure = Measure { metric: "return, mean over slices", unit: "", higher_is_better: true };
@@ -177,7 +175,7 @@ fn curves(config: &Config, ctx: &mut Context) -> Result<Vec<Vec<f64>>> {
     let total_steps = config.slices * config.steps;
     let mut all = vec![];
     for arm in ARMS {
-        let (seeds, device) = (streams(TASK, arm, ctx), ctx.device.clone());
+        let (seeds, device) = (ctx.seeds(TASK, arm), ctx.device.clone());
         let curve = ctx.session.once(&format!("{TASK}/{arm} alone"), |stage| match arm {
             "dqn" => {
                 let dqn = DqnConfig { total_steps, ..config.dqn.clone() };
@@ -252,7 +250,7 @@ fn play<E>(config: &Config, policy: impl FnMut(&Turn<'_>, &mut [f32]) -> Result<
 where
     E: From<rl_core::Error> + Into<anyhow::Error>,
 {
-    let starts: Vec<u64> = (STARTS..STARTS + config.starts).collect();
+    let starts = starts(config.starts);
     let played = evaluate(&mut copies(&CartPole, 20), &starts, policy).map_err(Into::into)?;
     Ok((played.mean_return() / LARGEST).clamp(0.0, 1.0))
 }

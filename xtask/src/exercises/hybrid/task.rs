@@ -1,6 +1,6 @@
 //! What the scenarios have in common: agents that learn in a simulator, and policies scored from fixed starts.
 
-use crate::run::{Context, Measure};
+use crate::run::{Context, Measure, starts};
 use anyhow::Result;
 use rl_core::SeedStream;
 use rl_core::StreamRng;
@@ -11,8 +11,6 @@ use rl_core::evaluate::{Evaluation, evaluate, one_by_one};
 use rl_core::experiment::Role;
 use world_models::pets::{Pets, PetsConfig};
 
-/// The first seed of evaluation episodes; no training episode uses them.
-const STARTS: u64 = 10_000;
 /// Episodes that are evaluated at a time.
 const COPIES: usize = 100;
 
@@ -43,7 +41,7 @@ impl<S: Simulator + Clone + 'static> Task<S> {
 
     /// The randomness of a method.
     pub(super) fn seeds(&self, method: &str, ctx: &Context) -> SeedStream {
-        SeedStream::new(ctx.streams.derive(&format!("{}/{method}", self.id()), 0))
+        ctx.seeds(&self.id(), method)
     }
 
     /// Plays the fixed starts and hands in what came of them; returns the mean return.
@@ -58,13 +56,14 @@ impl<S: Simulator + Clone + 'static> Task<S> {
         let measured = ctx.session.once(&stage, |stage| -> Result<Vec<f64>> {
             let mut means = Vec::new();
             for simulator in std::iter::once(&self.simulator).chain(&self.shifted) {
-                let starts: Vec<u64> = (STARTS..STARTS + self.starts).collect();
-                let (mut returns, mut lengths) = (0.0, 0.0);
+                let starts = starts(self.starts);
+                let (mut returns, mut lengths, mut done) = (0.0, 0.0, 0);
                 for some in starts.chunks(COPIES) {
                     let played = play(&mut Self::copies(simulator, some.len()), some)?;
                     returns += played.returns.iter().sum::<f64>();
                     lengths += played.lengths.iter().map(|&l| f64::from(l)).sum::<f64>();
-                    stage.progress(some[some.len() - 1] - STARTS + 1, self.starts)?;
+                    done += some.len() as u64;
+                    stage.progress(done, self.starts)?;
                 }
                 means.extend([returns / self.starts as f64, lengths / self.starts as f64]);
             }

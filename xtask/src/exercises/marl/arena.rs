@@ -4,7 +4,7 @@
 //! random play, doing nothing, and one line of control. Where interests differ, what a method gets against itself says
 //! little: its first team is also measured against opponents that are controlled by that line.
 
-use super::{Any, COPIES, Choice, Method, Recipe, SUM, idle, play, random, streams, train};
+use super::{Any, COPIES, Choice, Method, Recipe, SUM, idle, play, random, train};
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use crate::{Figure, Line};
@@ -328,7 +328,7 @@ fn scripted(
     episodes: usize,
     policy: Scripted,
 ) -> Result<()> {
-    let seeds = streams(task, name, ctx);
+    let seeds = ctx.seeds(task, name);
     let n = env.layout().n();
     let measured = ctx.session.once(&format!("{task}/{name} evaluation"), |_| -> Result<Measured> {
         let mut paths: Vec<Path> = vec![Vec::new(); episodes];
@@ -385,7 +385,7 @@ fn learned(
     let plan = (config.evaluations, config.episodes);
     let (mut learner, last) =
         train(ctx, task, name, method, plan, |copies| Ok(Copies::new(env.clone(), copies)))?;
-    let seeds = SeedStream::new(streams(task, name, ctx).derive("final", 0));
+    let seeds = SeedStream::new(ctx.seeds(task, name).derive("final", 0));
     let nobody = vec![false; env.layout().n()];
     let measured = ctx.session.once(&format!("{task}/{name} evaluation"), |_| -> Result<Measured> {
         evaluate(&mut Against { learner: &mut learner, controlled: nobody }, env, config.episodes, &seeds)
@@ -450,7 +450,7 @@ fn attention(
     let mut batch = Copies::new(env.clone(), COPIES);
     let mut now = BatchStep::new(batch.layout(), COPIES);
     let mut actions = BatchActions::new(batch.layout(), COPIES);
-    let seeds = SeedStream::new(streams(task, name, ctx).derive("attention", 0));
+    let seeds = SeedStream::new(ctx.seeds(task, name).derive("attention", 0));
     let mut rng = seeds.stream("act", 0);
     batch.reset(&seeds, &mut now)?;
     let mut lines: Vec<Line> =

@@ -5,7 +5,7 @@
 //! more with the content of their messages taken away. If communication carries what matters, the first comparison gains
 //! and the second loses.
 
-use super::{Any, COPIES, Method, Recipe, SUM, random, reference, streams, train};
+use super::{Any, COPIES, Method, Recipe, SUM, random, reference, train};
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
@@ -138,7 +138,7 @@ fn ablated<E: Batch>(
     config: &Config,
     world: impl Fn(usize) -> marl::Result<E>,
 ) -> Result<()> {
-    let seeds = SeedStream::new(streams(task, name, ctx).derive("ablation", 0));
+    let seeds = SeedStream::new(ctx.seeds(task, name).derive("ablation", 0));
     for (label, ablation) in [("zero", Ablation::Zero), ("shuffled", Ablation::Shuffled)] {
         let mean = ctx.session.once(&format!("{task}/{name} {label}"), |_| -> Result<f64> {
             learner.ablate(Some(ablation));

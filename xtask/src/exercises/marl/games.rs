@@ -1,6 +1,5 @@
 //! `marl-games`: what equilibria are worth, how dynamics approach them, and what coordination needs.
 
-use super::streams;
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use crate::{Figure, Line};
@@ -89,7 +88,7 @@ fn coordination(config: &Config, ctx: &mut Context) -> Result<()> {
     ];
     for (task, game, optimum) in &games {
         for (name, role, rule) in rules {
-            let seeds = streams(task, name, ctx);
+            let seeds = ctx.seeds(task, name);
             let learning = tabular::Config { rule, ..config.tabular };
             let learners = Learners::train(game, learning, &mut seeds.stream("train", 0))?;
             let gain = learners.evaluate(game, &mut seeds.stream("evaluate", 0))?;

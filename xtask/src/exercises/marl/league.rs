@@ -1,7 +1,6 @@
 //! `marl-league`: populations. Response oracles in Kuhn poker, and who should train against whom in a game that turns in
 //! circles.
 
-use super::streams;
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use crate::{Figure, Line};
@@ -109,7 +108,7 @@ fn oracles(config: &Config, ctx: &mut Context) -> Result<()> {
         let y = psro(&tree, Psro::new(TreeOracle(&tree), solver)?, config.rounds)?;
         lines.push((name, if solver == MetaSolver::Last { Role::Reference } else { Role::Method }, y));
     }
-    let seeds = streams(task, "learned", ctx);
+    let seeds = ctx.seeds(task, "learned");
     let y = ctx.session.once(&format!("{task}/learned"), |_| -> Result<Vec<f64>> {
         let oracle = LearnedOracle::new(&tree, config.learned.clone(), seeds)?;
         psro(&tree, Psro::new(oracle, MetaSolver::Nash)?, config.rounds)
@@ -166,7 +165,7 @@ fn circle(config: &Config, ctx: &mut Context) -> Result<()> {
     for (name, matching) in
         [("self-play", Matching::SelfPlay), ("past selves", Matching::Past), ("league", Matching::League)]
     {
-        let mut rng = streams(task, name, ctx).stream("play", 0);
+        let mut rng = ctx.seeds(task, name).stream("play", 0);
         let population = Population::grow(&game, matching, config, &mut rng)?;
         let role = if matching == Matching::SelfPlay { Role::Reference } else { Role::Method };
         let step = config.generations * config.games;

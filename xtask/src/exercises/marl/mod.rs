@@ -155,11 +155,6 @@ impl Persist for Any {
     }
 }
 
-/// The randomness of one method on one task.
-fn streams(task: &str, name: &str, ctx: &Context) -> SeedStream {
-    SeedStream::new(ctx.streams.derive(&format!("{task}/{name}"), 0))
-}
-
 /// Trains a method; the last evaluation, of the last policy, is what is scored.
 pub(super) fn train<E: Batch + Persist>(
     ctx: &mut Context,
@@ -169,7 +164,7 @@ pub(super) fn train<E: Batch + Persist>(
     plan: (u64, usize),
     world: impl Fn(usize) -> marl::Result<E>,
 ) -> Result<(Any, Evaluation)> {
-    let seeds = streams(task, name, ctx);
+    let seeds = ctx.seeds(task, name);
     let (env, test) = (world(method.copies)?, world(COPIES.min(plan.1))?);
     let learner = Any::new(&method.recipe, env.layout(), &seeds)?;
     let plan = TrainConfig { steps: method.steps, evaluations: plan.0, episodes: plan.1 };
@@ -269,7 +264,7 @@ fn reference<E: MultiAgentEnv>(
     episodes: usize,
     policy: impl FnMut(&E, AgentId, &mut StreamRng, &mut [f32]) -> Choice,
 ) -> Result<()> {
-    let seeds = streams(task, name, ctx);
+    let seeds = ctx.seeds(task, name);
     let mean = ctx.session.once(&format!("{task}/{name} evaluation"), |_| -> Result<f64> {
         let returns = play(env, episodes, &seeds, policy, |_, _| {})?;
         Ok(Evaluation { step: 0, returns }.mean_sum())

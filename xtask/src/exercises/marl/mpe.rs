@@ -234,7 +234,7 @@ fn planned(env: &Particle, agent: AgentId, _: &mut StreamRng, vector: &mut [f32]
 /// What no policy can beat.
 fn best_possible(ctx: &mut Context, task: &str, mut env: Particle) -> Result<()> {
     let name = "optimal control";
-    let mut rng = super::streams(task, name, ctx).stream("marl/env", 0);
+    let mut rng = ctx.seeds(task, name).stream("marl/env", 0);
     let mean = ctx.session.once(&format!("{task}/{name}"), |_| -> Result<f64> {
         let mut total = 0.0;
         for _ in 0..STARTS {

@@ -1,7 +1,7 @@
 //! `quantum-algorithms`: VQE, QAOA, Grover's search over actions, walks, kernels and a convolutional network, each beside the
 //! classical answer.
 
-use super::{figure, line, more, streams};
+use super::{figure, line, more};
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
@@ -135,7 +135,7 @@ fn cubic_graph(nodes: usize, rng: &mut StreamRng) -> Vec<(usize, usize, f64)> {
 
 fn qaoa(config: &Config, ctx: &mut Context) -> Result<()> {
     let task = "MaxCut of a random cubic graph";
-    let mut rng = streams(task, "qaoa", ctx).stream("graph", 0);
+    let mut rng = ctx.seeds(task, "qaoa").stream("graph", 0);
     let ratio = more("fraction of the best cut");
     let rows = ctx.session.once(&format!("{task}/qaoa"), |stage| -> Result<(Vec<f64>, f64)> {
         let edges = cubic_graph(config.qaoa_nodes, &mut rng);
@@ -165,7 +165,7 @@ fn qaoa(config: &Config, ctx: &mut Context) -> Result<()> {
 
 fn grover(config: &Config, ctx: &mut Context) -> Result<()> {
     let (task, n) = ("search over actions", config.actions);
-    let mut rng = streams(task, "grover", ctx).stream("search", 0);
+    let mut rng = ctx.seeds(task, "grover").stream("search", 0);
     let queries = ctx.session.once(&format!("{task}/grover"), |_| -> Result<[f64; 3]> {
         let mut mean = [0.0; 3];
         for _ in 0..config.searches {
@@ -263,7 +263,7 @@ fn accuracy(predicted: &[f64], labels: &[f64]) -> f64 {
 
 fn learners(config: &Config, ctx: &mut Context) -> Result<()> {
     let task = "classification of a checkerboard";
-    let mut rng = streams(task, "points", ctx).stream("points", 0);
+    let mut rng = ctx.seeds(task, "points").stream("points", 0);
     let scores = ctx.session.once(&format!("{task}/learners"), |_| -> Result<[f64; 4]> {
         let (train, labels) = checkerboard(config.points, &mut rng);
         let (test, truth) = checkerboard(500, &mut rng);

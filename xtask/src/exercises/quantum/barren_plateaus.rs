@@ -1,7 +1,7 @@
 //! `quantum-barren-plateaus`: the variance of a gradient over random circuits falls as 2⁻ⁿ (McClean et al. 2018), and small
 //! starting angles avoid it.
 
-use super::{figure, line, streams};
+use super::{figure, line};
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
@@ -59,7 +59,7 @@ impl Exercise for BarrenPlateaus {
         ];
         for (method, role, range, layers_per_qubit) in studies {
             let stage = format!("McClean circuit/{}", method.replace(',', ""));
-            let seeds = streams("McClean circuit", method, ctx);
+            let seeds = ctx.seeds("McClean circuit", method);
             let rows = ctx.session.once(&stage, |stage| -> Result<Vec<(usize, f64)>> {
                 let mut rows = vec![];
                 for (k, &n) in config.qubits.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! `quantum-cartpole`: both agents of the TensorFlow Quantum tutorial on CartPole-v1 and Skolik's 62-parameter Q-learner on
 //! CartPole-v0, beside classical networks with as many parameters and circuits without entanglement.
 
-use super::{EPISODES, Entrant, copies, pqc, references, streams, twin};
+use super::{EPISODES, Entrant, copies, pqc, references, twin};
 use crate::exercises::Exercise;
 use crate::run::{Context, Preset};
 use anyhow::Result;
@@ -195,7 +195,7 @@ fn reinforce(config: &Config, ctx: &mut Context) -> Result<()> {
     for (method, role, model, settings) in entrants {
         let entrant = Entrant { task: "CartPole-v1", method: &method.replace(',', ""), role };
         let envs = copies(&CartPole, config.side_by_side);
-        let mut agent = Reinforce::new(settings, model, envs, streams(entrant.task, entrant.method, ctx))?;
+        let mut agent = Reinforce::new(settings, model, envs, ctx.seeds(entrant.task, entrant.method))?;
         entrant.train(&mut agent, copies(&CartPole, 20), config.starts, ctx)?;
     }
     Ok(())
@@ -216,7 +216,7 @@ fn dqn(config: &Config, ctx: &mut Context) -> Result<()> {
     ];
     for (method, role, model, settings) in entrants {
         let entrant = Entrant { task: "CartPole-v1", method, role };
-        let seeds = streams(entrant.task, method, ctx);
+        let seeds = ctx.seeds(entrant.task, method);
         let mut agent = QLearning::new(settings.clone(), model, copies(&CartPole, 1), seeds)?;
         entrant.train(&mut agent, copies(&CartPole, 20), config.starts, ctx)?;
     }
@@ -236,7 +236,7 @@ fn q_learner(config: &Config, ctx: &mut Context) -> Result<()> {
     ];
     for (method, role, model, settings) in entrants {
         let entrant = Entrant { task: "CartPole-v0", method, role };
-        let seeds = streams(entrant.task, method, ctx);
+        let seeds = ctx.seeds(entrant.task, method);
         let mut agent = QLearning::new(settings.clone(), model, copies(&CartPoleV0, 1), seeds)?;
         entrant.train(&mut agent, copies(&CartPoleV0, 20), config.starts, ctx)?;
     }

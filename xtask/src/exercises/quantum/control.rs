@@ -1,7 +1,7 @@
 //! `quantum-control`: a state is prepared gate by gate by Q-learning and actor–critic with circuits that take the state itself
 //! as their input, beside what exhaustive search finds; and a qubit is flipped by pulses, beside GRAPE.
 
-use super::{Entrant, copies, figure, line, more, observables, pqc, references, streams, twin};
+use super::{Entrant, copies, figure, line, more, observables, pqc, references, twin};
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
@@ -133,12 +133,8 @@ fn prepare(task: &str, simulator: &StatePreparation, config: &Config, ctx: &mut 
         ("q-learning pqc not entangled", Role::Ablation, values(Entangler::None)?),
         ("q-learning network", Role::Reference, network),
     ] {
-        let mut agent = QLearning::new(
-            config.q_learning.clone(),
-            model,
-            copies(simulator, 1),
-            streams(task, method, ctx),
-        )?;
+        let mut agent =
+            QLearning::new(config.q_learning.clone(), model, copies(simulator, 1), ctx.seeds(task, method))?;
         ctx.session.run(&format!("{task}/{method}"), &mut agent)?;
         Entrant { task, method, role }.play(&mut agent, copies(simulator, 1), 1, ctx)?;
     }
@@ -152,8 +148,7 @@ fn prepare(task: &str, simulator: &StatePreparation, config: &Config, ctx: &mut 
         ("actor-critic network", Role::Reference, networks),
     ] {
         let envs = copies(simulator, config.side_by_side);
-        let mut agent =
-            ActorCritic::new(config.actor_critic.clone(), models, envs, streams(task, method, ctx))?;
+        let mut agent = ActorCritic::new(config.actor_critic.clone(), models, envs, ctx.seeds(task, method))?;
         ctx.session.run(&format!("{task}/{method}"), &mut agent)?;
         Entrant { task, method, role }.play(&mut agent, copies(simulator, 1), 1, ctx)?;
     }
@@ -164,7 +159,7 @@ fn prepare(task: &str, simulator: &StatePreparation, config: &Config, ctx: &mut 
 /// The best fidelity by total time: all bang-bang pulses, GRAPE, and the speed limit.
 fn pulses(config: &Config, ctx: &mut Context) -> Result<()> {
     let (task, slices) = ("qubit flip by pulses", config.pulse_slices);
-    let mut rng = streams(task, "grape", ctx).stream("start", 0);
+    let mut rng = ctx.seeds(task, "grape").stream("start", 0);
     let curves = ctx.session.once(&format!("{task}/oracles"), |stage| -> Result<Vec<[f64; 3]>> {
         let mut rows = vec![];
         for (k, &time) in config.pulse_times.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! `quantum-frozen-lake`: the variational deep Q-network of Chen et al. 2020 on the shortest-path FrozenLake.
 
-use super::{Entrant, copies, pqc, references, streams, twin};
+use super::{Entrant, copies, pqc, references, twin};
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
@@ -82,7 +82,7 @@ impl Exercise for Lake {
         ];
         for (method, role, model) in entrants {
             let entrant = Entrant { task, method, role };
-            let seeds = streams(task, method, ctx);
+            let seeds = ctx.seeds(task, method);
             let mut agent = QLearning::new(config.q_learning.clone(), model, copies(&lake, 1), seeds)?;
             entrant.train(&mut agent, copies(&lake, 1), 1, ctx)?;
         }

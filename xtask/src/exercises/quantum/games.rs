@@ -1,7 +1,7 @@
 //! `quantum-games`: players who cannot talk and share entanglement (CHSH, GHZ, magic square), and what a re-uploading policy can
 //! express (SpectralControl).
 
-use super::{figure, line, more, streams};
+use super::{figure, line, more};
 use crate::exercises::Exercise;
 use crate::run::{Context, Preset};
 use anyhow::Result;
@@ -102,7 +102,7 @@ fn play(
     ctx.score(task, "best classical strategy", Role::Reference, WINS, 0, game.classical_value())?;
     ctx.score(task, "known quantum strategy", Role::Reference, WINS, 0, game.quantum_value(known)?)?;
     let count = 4 * known.directions.len();
-    let mut rng = streams(task, "players", ctx).stream("play", 0);
+    let mut rng = ctx.seeds(task, "players").stream("play", 0);
     // The players learn by SPSA from won and lost rounds alone, then the best angles seen are refined to the optimum by
     // exact central differences: the first is what learning from play gives, the second what the angles can give.
     let curve =
@@ -128,7 +128,7 @@ fn play(
         })?;
     let (steps, value) = curve.last().copied().unwrap_or_default();
     ctx.score(task, "entangled players, learned from play", Role::Method, WINS, steps as u64, value)?;
-    let mut rng = streams(task, "exact", ctx).stream("start", 0);
+    let mut rng = ctx.seeds(task, "exact").stream("start", 0);
     let exact = ctx.session.once(&format!("{task}/exact optimum"), |_| -> Result<f64> {
         let mut best = 0.0f64;
         for _ in 0..config.starts {
@@ -221,7 +221,7 @@ fn ascend(
 fn spectral_control(config: &Config, ctx: &mut Context) -> Result<()> {
     let task = SpectralControl { frequency: config.frequency };
     let name = task.spec().id;
-    let mut rng = streams(&name, "policy", ctx).stream("start", 0);
+    let mut rng = ctx.seeds(&name, "policy").stream("start", 0);
     let returns = more("expected return");
     ctx.score(&name, "random", Role::Reference, returns, 0, 0.0)?;
     ctx.score(&name, "a = [cos ks > 0]", Role::Reference, returns, 0, SpectralControl::CEILING)?;

@@ -20,20 +20,16 @@ pub(super) use games::Games;
 pub(super) use noise::Noise;
 
 use crate::report::{Figure, Line};
-use crate::run::{Context, Measure};
+use crate::run::{Context, Measure, starts};
 use anyhow::Result;
 use quantum_sim::PauliSum;
 use quantum_sim::rl::{Ansatz, Encoding, Head, Model, Network, Pqc, QLearning, Record, Reinforce, greedy};
-use rl_core::SeedStream;
 use rl_core::baselines::random_policy;
 use rl_core::env::scripted::heuristic;
 use rl_core::env::{Env, Episode, Simulator};
 use rl_core::evaluate::{evaluate, one_by_one};
 use rl_core::experiment::{Metrics, Persist, Role, TrainState, Trainer};
 use rl_core::numpy_rng::NumpyRng;
-
-/// Starts of evaluations; no training episode uses them.
-const STARTS: u64 = 10_000;
 
 const EPISODES: Measure = Measure::error("episodes until solved", "episodes");
 
@@ -44,11 +40,6 @@ pub(in crate::exercises) fn copies<S: Simulator + Clone + 'static>(
 ) -> Vec<Box<dyn Env>> {
     let copy = |k: usize| Box::new(Episode::<S, NumpyRng>::new(simulator.clone(), k as u64)) as Box<dyn Env>;
     (0..n).map(copy).collect()
-}
-
-/// The randomness of one method on one task.
-pub(in crate::exercises) fn streams(task: &str, method: &str, ctx: &Context) -> SeedStream {
-    SeedStream::new(ctx.streams.derive(&format!("{task}/{method}"), 0))
 }
 
 fn observables(list: &[&str]) -> Result<Vec<PauliSum>> {
@@ -153,12 +144,12 @@ impl Entrant<'_> {
         &self,
         agent: &mut impl Agent,
         mut envs: Vec<Box<dyn Env>>,
-        starts: u64,
+        episodes: u64,
         ctx: &mut Context,
     ) -> Result<()> {
         let Self { task, method, role } = *self;
         let step = agent.step();
-        let starts: Vec<u64> = (STARTS..STARTS + starts).collect();
+        let starts = starts(episodes);
         let (model, parameters) = agent.policy();
         let mean = ctx.session.once(&format!("{task}/{method} evaluation"), |_| -> Result<f64> {
             Ok(evaluate(&mut envs, &starts, greedy(model, parameters))?.mean_return())
@@ -171,12 +162,12 @@ impl Entrant<'_> {
 pub(in crate::exercises) fn references(
     task: &str,
     mut envs: Vec<Box<dyn Env>>,
-    starts: u64,
+    episodes: u64,
     ctx: &mut Context,
 ) -> Result<()> {
     let space = envs[0].spec().action.clone();
-    let list: Vec<u64> = (STARTS..STARTS + starts).collect();
-    let rng = streams(task, "random", ctx).stream("act", 0);
+    let list = starts(episodes);
+    let rng = ctx.seeds(task, "random").stream("act", 0);
     let mean = ctx.session.once(&format!("{task}/random evaluation"), |_| -> Result<f64> {
         Ok(evaluate(&mut envs, &list, random_policy(&space, rng))?.mean_return())
     })?;

@@ -1,7 +1,7 @@
 //! `quantum-noise`: what noise does to an expectation and how much of it extrapolation, cancellation and readout inversion undo;
 //! what codes do about it.
 
-use super::{figure, line, streams};
+use super::{figure, line};
 use crate::exercises::Exercise;
 use crate::run::{Context, Measure, Preset};
 use anyhow::Result;
@@ -103,7 +103,7 @@ fn errors(circuit: &Circuit, o: &PauliSum, p: f64, samples: usize, rng: &mut Str
 
 fn mitigation(config: &Config, ctx: &mut Context) -> Result<()> {
     let task = "expectation of a random circuit";
-    let mut rng = streams(task, "circuit", ctx).stream("angles", 0);
+    let mut rng = ctx.seeds(task, "circuit").stream("angles", 0);
     let rows = ctx.session.once(&format!("{task}/mitigation"), |stage| -> Result<Vec<[f64; 4]>> {
         let circuit = random_circuit(config, &mut rng)?;
         let all = (0..config.qubits).map(|q| format!("Z{q}")).collect::<Vec<_>>().join(" ");
@@ -136,7 +136,7 @@ fn mitigation(config: &Config, ctx: &mut Context) -> Result<()> {
 /// A GHZ state read with errors, and read again after inverting them.
 fn readout(config: &Config, ctx: &mut Context) -> Result<()> {
     let task = "reading a GHZ state";
-    let (n, mut rng) = (config.qubits, streams(task, "shots", ctx).stream("shots", 0));
+    let (n, mut rng) = (config.qubits, ctx.seeds(task, "shots").stream("shots", 0));
     let distances = ctx.session.once(&format!("{task}/readout"), |_| -> Result<(f64, f64)> {
         let mut circuit = Circuit::new(n)?;
         circuit.h(0)?;
@@ -173,7 +173,7 @@ fn codes(config: &Config, ctx: &mut Context) -> Result<()> {
         labels,
         lines,
     ));
-    let mut rng = streams("repetition code", "shots", ctx).stream("shots", 0);
+    let mut rng = ctx.seeds("repetition code", "shots").stream("shots", 0);
     let (d, p) = (5, 0.1);
     let sampled = ctx.session.once("repetition code/majority vote", |_| -> Result<f64> {
         let fail = |rng: &mut StreamRng| (0..d).filter(|_| rng.random::<f64>() < p).count() > d / 2;
@@ -190,7 +190,7 @@ fn codes(config: &Config, ctx: &mut Context) -> Result<()> {
         majority_vote_failure(d, p),
     )?;
     ctx.score("repetition code", "one qubit", Role::Reference, failure, 0, p)?;
-    let mut rng = streams("memory", "shots", ctx).stream("shots", 0);
+    let mut rng = ctx.seeds("memory", "shots").stream("shots", 0);
     let detectors = ctx.session.once("memory experiment/detectors", |_| -> Result<[f64; 2]> {
         let circuits = [repetition_memory(5, 5, 0.01)?, surface_memory(5, 5, 0.01)?];
         let mut rates = [0.0; 2];

@@ -14,7 +14,6 @@ use federated::simulation::{Simulation, SimulationConfig};
 use federated::strategy::FedAvg;
 use quantum_sim::Activation;
 use quantum_sim::rl::{Encoding, Entangler, Head, Reinforce, ReinforceConfig, ansatz, greedy};
-use rl_core::SeedStream;
 use rl_core::baselines::{DqnConfig, PpoConfig, SacConfig};
 use rl_core::env::{Simulator, Space};
 use rl_core::evaluate::evaluate;
@@ -162,7 +161,7 @@ pub(super) fn federation(
 ) -> Result<()> {
     let (id, n) = (anchors.task.clone(), config.clients);
     costed(&id, "federated", ctx, |ctx| {
-        let seeds = SeedStream::new(ctx.streams.derive(&format!("{id}/federated"), 0));
+        let seeds = ctx.seeds(&id, "federated");
         let rounds = (config.steps / (client.steps_per_round() * n as u64)).max(1);
         let outcome = ctx.session.once(&format!("{id}/federated"), |stage| -> Result<[f64; 2]> {
             let light = ClientConfig { evaluation_episodes: 1, ..client.clone() };

@@ -13,7 +13,6 @@ use federated::rl::ppo::PpoConfig as ClientConfig;
 use hybrid::scenarios::{climate as climates, trading as markets, traffic as rings, treatment as clinics};
 use marl::env::Copies;
 use quantum_sim::rl::Encoding;
-use rl_core::SeedStream;
 use rl_core::baselines::PpoConfig;
 use rl_core::env::VariedCartPole;
 use rl_core::env::scripted::{CartPoleRule, PointController};
@@ -175,7 +174,7 @@ pub(super) fn in_the_climate(config: &Config, ctx: &mut Context) -> Result<()> {
         let (mut team, last) = multi_agent::train(ctx, &id, "multi-agent", &method, (1, episodes), |n| {
             Ok(Copies::new(own.clone(), n))
         })?;
-        let seeds = SeedStream::new(ctx.streams.derive(&format!("{id}/multi-agent shifted"), 0));
+        let seeds = ctx.seeds(&id, "multi-agent shifted");
         let shifted = ctx.session.once(&format!("{id}/multi-agent shifted"), |_| -> Result<f64> {
             let mut worlds = Copies::new(other, episodes.min(50));
             let returns = marl::trainer::evaluate(&mut team, &mut worlds, episodes, &seeds)?;
