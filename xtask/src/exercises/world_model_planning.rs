@@ -56,7 +56,7 @@ impl Exercise for WorldModelPlanning {
 
     const NAME: &'static str = "world-model-planning";
     const DESCRIPTION: &'static str = "Learn a recurrent state-space model and plan with it by CEM";
-    const DURATION: [&'static str; 3] = ["10 s", "5 min", "20 min"];
+    const DURATION: [&'static str; 3] = ["10 s", "8 min", "20 min"];
 
     fn config(preset: Preset) -> Config {
         let cem = |horizon, candidates, iterations| PlannerConfig {

@@ -1,6 +1,7 @@
 //! Methods across tasks: the matrix of a comparison, and what all tasks together say (Agarwal et al. 2021).
 //!
-//! A run is a comparison when its results have normalised scores, which make tasks commensurable.
+//! A run is a comparison when its results have normalised scores, which make tasks commensurable, of the baseline and of another
+//! method.
 
 use super::data::{Chart, Series, paint, slug};
 use crate::table::number;
@@ -29,7 +30,7 @@ pub(super) struct Across<'a> {
 }
 
 impl<'a> Across<'a> {
-    /// `None` for a run without normalised scores on at least two tasks.
+    /// `None` for a run without normalised scores on at least two tasks, of the baseline and at least one other method.
     pub(super) fn of(summary: &'a Summary) -> Option<Self> {
         let (mut methods, mut tasks): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
         for row in summary.results.iter().filter(|row| row.metric == SCORE) {
@@ -40,7 +41,8 @@ impl<'a> Across<'a> {
                 tasks.push(&row.task);
             }
         }
-        (tasks.len() > 1).then_some(Self { summary, methods, tasks })
+        let compares = tasks.len() > 1 && methods.len() > 1 && methods.contains(&BASELINE);
+        compares.then_some(Self { summary, methods, tasks })
     }
 
     fn cell(&self, task: &str, method: &str, metric: &str) -> Option<&'a Outcome> {
@@ -242,8 +244,9 @@ mod tests {
         assert_eq!(profile.series[0].mean[at_zero], 0.75);
         let page = across.tables(|task| format!("x-{task}")).into_string();
         assert!(page.contains("#x-a-normalised-score") && page.contains("–"), "{page}");
-        assert!(
-            Across::of(&Summary { results: vec![row("a", "ppo", vec![1.0])], ..summary.clone() }).is_none()
-        );
+        let one_task = vec![row("a", "ppo", vec![1.0]), row("a", "sac", vec![1.0])];
+        assert!(Across::of(&Summary { results: one_task, ..summary.clone() }).is_none());
+        let one_method = vec![row("a", "rssm-cem", vec![1.0]), row("b", "rssm-cem", vec![1.0])];
+        assert!(Across::of(&Summary { results: one_method, ..summary.clone() }).is_none());
     }
 }

@@ -169,7 +169,7 @@ fn results_table(summary: &Summary) -> Markup {
                             td { (row.task) }
                             td { (row.method) }
                             td { (role(row.role)) }
-                            td { (row.metric) @if !row.unit.is_empty() { " [" (row.unit) "]" } }
+                            td.metric { (row.metric) @if !row.unit.is_empty() { " [" (row.unit) "]" } }
                             td.number data-value=(row.mean) { (number(row.mean)) }
                             td.number data-value=(row.iqm) { (number(row.iqm)) }
                             td.number data-value=(row.ci95[0]) { (number(row.ci95[0])) " … " (number(row.ci95[1])) }
@@ -305,7 +305,7 @@ fn comparison_table(runs: &[Run]) -> Markup {
             tbody { @for (first, cells) in rows { tr class=(role(first.role)) {
                 td { (first.task) }
                 td { (first.method) }
-                td { (first.metric) @if !first.unit.is_empty() { " [" (first.unit) "]" } }
+                td.metric { (first.metric) @if !first.unit.is_empty() { " [" (first.unit) "]" } }
                 @for cell in cells { (comparison_cell(cell)) }
             } } }
         } }

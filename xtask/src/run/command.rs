@@ -127,7 +127,7 @@ fn configure(exercise: &Entry, args: &RunExercise) -> Result<RunConfig> {
 
 fn create(out: &std::path::Path, config: RunConfig) -> Result<RunDir> {
     let run = RunDir::create(out, &config.exercise, &machine::timestamp(), &config.to_toml()?)
-        .map_err(|e| bad(format!("--out {}: {e}", out.display())))?;
+        .map_err(|e| bad(format!("--out {}: {e}; choose a folder that can be written", out.display())))?;
     for &seed in &config.seeds {
         let config = RunConfig { seed: Some(seed), ..config.clone() };
         run.create_seed(seed, &config.to_toml()?)?;
