@@ -10,7 +10,7 @@ use crate::nn::kernel::{Real, dot, slice, with_slice};
 use crate::nn::params::{Params, Part};
 use crate::{Error, Result, vectorised};
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Tensor};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 
@@ -284,53 +284,76 @@ impl Optimizer {
                 found.push((i, gradient));
             }
         }
-        let norm = squares.sqrt();
-        if !norm.is_finite() {
-            return Err(Error::NotFinite {
-                operation: "optimizer step",
-                what: "gradient norm".into(),
-                value: norm,
-            });
-        }
+        let norm = finite_norm(squares)?;
         self.t += 1;
         for (i, gradient) in found {
-            self.step_module(i, gradient, norm)?;
+            with_slice::<f32, _>(&gradient, |g| Ok(self.step_module(i, g, norm)))??;
         }
         Ok(norm)
     }
 
-    fn step_module(&self, index: usize, gradient: Tensor, norm: f64) -> Result<()> {
+    /// [`step`](Self::step) with the gradients of all modules as slices, without a graph.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if sizes differ, and [`Error::NotFinite`] if the norm is not finite; nothing has changed then.
+    pub fn step_slices(&mut self, gradients: &[&[f32]]) -> Result<f64> {
+        let fits = gradients.len() == self.modules.len()
+            && self.modules.iter().zip(gradients).all(|((params, _), g)| params.len() == g.len());
+        if !fits {
+            let sizes = |all: &mut dyn Iterator<Item = usize>| format!("{:?}", all.collect::<Vec<_>>());
+            let want = sizes(&mut self.modules.iter().map(|m| m.0.len()));
+            return Err(Error::shape("optimizer step", want, sizes(&mut gradients.iter().map(|g| g.len()))));
+        }
+        let mut squares = 0f64;
+        gradients.iter().for_each(|g| squares += squared_norm(g));
+        let norm = finite_norm(squares)?;
+        self.t += 1;
+        gradients.iter().enumerate().try_for_each(|(i, g)| self.step_module(i, g, norm))?;
+        Ok(norm)
+    }
+
+    fn step_module(&self, index: usize, gradient: &[f32], norm: f64) -> Result<()> {
         let (params, slots) = &self.modules[index];
-        let (scale, gradient) = match self.config.clip {
-            Clip::None => (1.0, gradient),
-            Clip::GlobalNorm(max) => (global_norm_scale(norm, max), gradient),
+        let (mut scale, mut clipped) = (1.0, vec![]);
+        match self.config.clip {
+            Clip::None => {}
+            Clip::GlobalNorm(max) => scale = global_norm_scale(norm, max),
             Clip::Adaptive { clip, floor } => {
-                let mut g = gradient.to_vec1::<f32>()?;
+                clipped = gradient.to_vec();
                 params.with::<f32, _>(|theta| {
-                    clip_adaptive(params.parts(), theta, &mut g, clip, floor);
+                    clip_adaptive(params.parts(), theta, &mut clipped, clip, floor);
                     Ok(())
                 })?;
-                (1.0, Tensor::from_vec(g, gradient.shape(), gradient.device())?)
             }
-        };
+        }
+        let gradient = if clipped.is_empty() { gradient } else { &clipped };
         let warm = if self.config.warm_up == 0 {
             1.0
         } else {
             (self.t as f64 / self.config.warm_up as f64).min(1.0)
         };
-        let learning_rate = self.config.learning_rate * warm;
-        let step = Step { method: self.config.method, t: self.t, learning_rate, scale: scale as f32, slots };
+        let (method, t, learning_rate) = (self.config.method, self.t, self.config.learning_rate * warm);
+        let step = Step { method, t, learning_rate, scale: scale as f32, slots, gradient };
         if params.var().device().is_cpu() {
-            params.var().inplace_op2(&gradient, &step)?;
+            params.var().inplace_op1(&step)?;
             return Ok(());
         }
         // Other devices: the step runs on the host. Correct everywhere, not tuned.
         let mut theta = params.to_vec::<f32>()?;
-        with_slice::<f32, _>(&gradient, |g| {
-            step.run(&mut theta, g);
-            Ok(())
-        })?;
+        step.run(&mut theta);
         params.set(&theta)
+    }
+}
+
+/// The root, if it is finite.
+fn finite_norm(squares: f64) -> Result<f64> {
+    let norm = squares.sqrt();
+    match norm.is_finite() {
+        true => Ok(norm),
+        false => {
+            let what = "gradient norm".into();
+            Err(Error::NotFinite { operation: "optimizer step", what, value: norm })
+        }
     }
 }
 
@@ -363,28 +386,23 @@ struct Step<'a> {
     learning_rate: f64,
     scale: f32,
     slots: &'a Slots,
+    gradient: &'a [f32],
 }
 
 impl Step<'_> {
-    fn run(&self, theta: &mut [f32], gradient: &[f32]) {
+    fn run(&self, theta: &mut [f32]) {
         let slots = &mut *self.slots.borrow_mut();
-        self.method.update(self.t, self.learning_rate, self.scale, theta, gradient, slots);
+        self.method.update(self.t, self.learning_rate, self.scale, theta, self.gradient, slots);
     }
 }
 
-impl InplaceOp2 for Step<'_> {
+impl InplaceOp1 for Step<'_> {
     fn name(&self) -> &'static str {
         "optimizer-step"
     }
 
-    fn cpu_fwd(
-        &self,
-        theta: &mut CpuStorage,
-        theta_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        self.run(slice_mut(theta, theta_layout)?, slice(gradient, gradient_layout)?);
+    fn cpu_fwd(&self, theta: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        self.run(slice_mut(theta, layout)?);
         Ok(())
     }
 }
@@ -572,6 +590,29 @@ mod tests {
         let nan = (params.tensor() * f64::NAN).unwrap().sum_all().unwrap();
         assert!(matches!(backward(&nan), Err(Error::NotFinite { .. })));
         assert!(matches!(backward(params.tensor()), Err(Error::Shape { .. })));
+    }
+
+    #[test]
+    fn slices_step_as_the_store_does() {
+        for clip in [Clip::None, Clip::GlobalNorm(0.1), Clip::Adaptive { clip: 0.01, floor: 1e-3 }] {
+            let config = OptimizerConfig::adam(0.05, 1e-8, clip);
+            let run = |sliced: bool| {
+                let (a, b) = (module(&[1.0, -2.0]), module(&[0.5]));
+                let mut optimizer = Optimizer::new(config, &[&a, &b]).unwrap();
+                for _ in 0..5 {
+                    let (_, grads) = backward(&(loss(&a, 0.0) + loss(&b, 1.0)).unwrap()).unwrap();
+                    if sliced {
+                        let flat = [&a, &b].map(|p| grads.get(p.tensor()).unwrap().to_vec1::<f32>().unwrap());
+                        optimizer.step_slices(&[&flat[0], &flat[1]]).unwrap();
+                        assert!(optimizer.step_slices(&[&flat[0], &flat[0]]).is_err());
+                    } else {
+                        optimizer.step(&grads).unwrap();
+                    }
+                }
+                [a.to_vec::<f32>().unwrap(), b.to_vec::<f32>().unwrap()]
+            };
+            assert_eq!(run(true), run(false));
+        }
     }
 
     #[test]

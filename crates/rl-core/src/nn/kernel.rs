@@ -120,6 +120,22 @@ impl<'a, R> Mat<'a, R> {
         Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
     }
 
+    /// A copy `[k, n]` of a transposed right operand in rows, for a product `(m, n, k)`; empty where the view is in rows
+    /// already or where copying does not pay. `gemm` packs such an operand one number at a time, at every call; the bits
+    /// of the product are the same, because the same kernel reads both.
+    pub fn turned(self, (m, n, k): (usize, usize, usize)) -> Vec<R>
+    where
+        R: Real,
+    {
+        let pays = self.row_stride == 1 && self.col_stride > 1 && m >= 16 && n >= 16 && m * n > 256 && k > 2;
+        if !pays || !self.covers(k, n) {
+            return vec![];
+        }
+        let mut out = vec![R::real(0.0); k * n];
+        transpose(self.data, self.col_stride, k, &mut out);
+        out
+    }
+
     fn covers(&self, rows: usize, cols: usize) -> bool {
         (rows - 1) * self.row_stride + (cols - 1) * self.col_stride < self.data.len()
     }
@@ -129,8 +145,22 @@ impl<'a, R> Mat<'a, R> {
 ///
 /// # Panics
 /// If a slice is too short for its shape: the callers of this module derive both from one layout.
-#[allow(unsafe_code)]
 pub fn matmul<R: Real>(
+    c: &mut [R],
+    ldc: usize,
+    add: bool,
+    a: Mat<R>,
+    b: Mat<R>,
+    (m, n, k): (usize, usize, usize),
+) {
+    let turned = b.turned((m, n, k));
+    let b = if turned.is_empty() { b } else { Mat::rows(&turned, n) };
+    product(c, ldc, add, a, b, (m, n, k));
+}
+
+/// [`matmul`] with both operands as they are.
+#[allow(unsafe_code)]
+fn product<R: Real>(
     c: &mut [R],
     ldc: usize,
     add: bool,
@@ -179,6 +209,34 @@ pub fn fill_rows<R: Copy>(y: &mut [R], row: &[R]) {
 }
 
 vectorised! {
+    /// `to[j, i] = from[i, j]` for `n` rows of `k` numbers that start `stride` apart: squares of sixteen, read in rows.
+    fn transpose<R: Real>(from: &[R], stride: usize, k: usize, to: &mut [R]) {
+        const SIDE: usize = 16;
+        let n = to.len() / k;
+        for i in (0..n).step_by(SIDE) {
+            for j in (0..k).step_by(SIDE) {
+                if i + SIDE <= n && j + SIDE <= k {
+                    let mut square = [[R::real(0.0); SIDE]; SIDE];
+                    for a in 0..SIDE {
+                        let row = &from[(i + a) * stride + j..][..SIDE];
+                        for b in 0..SIDE {
+                            square[b][a] = row[b];
+                        }
+                    }
+                    for b in 0..SIDE {
+                        to[(j + b) * n + i..][..SIDE].copy_from_slice(&square[b]);
+                    }
+                } else {
+                    for a in i..(i + SIDE).min(n) {
+                        for b in j..(j + SIDE).min(k) {
+                            to[b * n + a] = from[a * stride + b];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// `sums[j] += Σ_i rows[i, j]`.
     pub fn add_column_sums<R: Real>(sums: &mut [R], rows: &[R]) {
         for row in rows.chunks_exact(sums.len()) {
@@ -290,6 +348,24 @@ mod tests {
                 assert!((c[i * (n + 2) + j] - want).abs() < 1e-12);
             }
             assert_eq!(&c[i * (n + 2) + n..][..2], &[1.0, 1.0], "padding stays untouched");
+        }
+    }
+
+    #[test]
+    fn a_transposed_operand_gives_the_bits_of_its_copy_in_rows() {
+        for (m, n, k) in [(16, 17, 3), (64, 33, 70), (40, 256, 19), (300, 64, 64), (20, 20, 600)] {
+            let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.7).sin()).collect();
+            let bt: Vec<f32> = (0..n * k).map(|i| (i as f32 * 1.3).cos()).collect();
+            let b: Vec<f32> = (0..k * n).map(|i| bt[i % n * k + i / n]).collect();
+            let view = Mat::rows(&bt, k).t();
+            assert_eq!(view.turned((m, n, k)), b);
+            let (mut fast, mut plain, mut packed) = (vec![0.5; m * n], vec![0.5; m * n], vec![0.5; m * n]);
+            matmul(&mut fast, n, true, Mat::rows(&a, k), view, (m, n, k));
+            matmul(&mut plain, n, true, Mat::rows(&a, k), Mat::rows(&b, n), (m, n, k));
+            product(&mut packed, n, true, Mat::rows(&a, k), view, (m, n, k));
+            let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&fast), bits(&plain));
+            assert_eq!(bits(&fast), bits(&packed));
         }
     }
 

@@ -18,7 +18,11 @@ pub(super) struct Layer {
     pub(super) first_part: usize,
 }
 
+/// Rows that go through a layer together: what they leave stays in the second-level cache until it is used again.
+const BLOCK: usize = 192;
+
 /// What the backward pass needs of one layer.
+#[derive(Clone, Debug)]
 pub(super) struct Cache<R> {
     pub(super) output: Vec<R>,
     /// Input of the activation, where its derivative cannot be told from the output.
@@ -26,6 +30,12 @@ pub(super) struct Cache<R> {
     /// Normalised values and 1/σ per row, where the layer normalises.
     pub(super) normalised: Vec<R>,
     pub(super) inverse_std: Vec<R>,
+}
+
+impl<R> Default for Cache<R> {
+    fn default() -> Self {
+        Self { output: vec![], before_activation: vec![], normalised: vec![], inverse_std: vec![] }
+    }
 }
 
 impl Layer {
@@ -67,46 +77,137 @@ impl Layer {
         }
     }
 
-    pub(super) fn forward<R: Real>(&self, params: &[R], rows: usize, x: &[R]) -> Cache<R> {
-        let mut y = self.bias(params).repeat(rows);
-        self.add_product(params, rows, x, self.inputs, &mut y);
-        let (mut normalised, mut inverse_std) = (vec![], vec![]);
-        if self.norm != Norm::None {
-            inverse_std = vec![R::real(0.0); rows];
-            normalised = y.clone();
-            let scale = &params[self.scale..][..self.outputs];
-            normalise(self.norm, &mut normalised, &mut inverse_std, &mut y, scale);
-            self.add_shift(params, &mut y);
-        }
-        let before_activation = if self.activation.needs_input() { y.clone() } else { vec![] };
-        self.activation.apply(&mut y);
-        Cache { output: y, before_activation, normalised, inverse_std }
+    /// Rows per block. A layer of one or a few outputs is one block: products of few rows by few columns are made by
+    /// another kernel, whose sums have another order.
+    fn block(&self, rows: usize) -> usize {
+        if self.outputs >= 16 && self.inputs.max(self.outputs) <= 512 { BLOCK } else { rows.max(1) }
     }
 
-    /// Turns `dy` (gradient of the output) into the gradient of the product's result, and adds the gradients of
-    /// scale and shift.
-    pub(super) fn backward_to_product<R: Real>(
+    /// Fills the cache; what it held before does not matter.
+    pub(super) fn forward<R: Real>(&self, params: &[R], rows: usize, x: &[R], cache: &mut Cache<R>) {
+        let (k, n, zero) = (self.inputs, self.outputs, R::real(0.0));
+        let Cache { output, before_activation, normalised, inverse_std } = cache;
+        let (norm, input) = (self.norm != Norm::None, self.activation.needs_input());
+        output.resize(rows * n, zero);
+        normalised.resize(if norm { rows * n } else { 0 }, zero);
+        inverse_std.resize(if norm { rows } else { 0 }, zero);
+        before_activation.resize(if input { rows * n } else { 0 }, zero);
+        for first in (0..rows).step_by(self.block(rows)) {
+            let count = self.block(rows).min(rows - first);
+            let part = first * n..(first + count) * n;
+            let y = &mut output[part.clone()];
+            self.product(params, count, &x[first * k..], k, y);
+            if norm {
+                let scale = &params[self.scale..][..n];
+                let shift = match self.norm {
+                    Norm::Layer { .. } => &params[self.shift..][..n],
+                    _ => &[],
+                };
+                let inverse_std = &mut inverse_std[first..first + count];
+                normalise(self.norm, &mut normalised[part.clone()], inverse_std, y, scale, shift);
+            }
+            if input {
+                before_activation[part].copy_from_slice(y);
+            }
+            self.activation.apply(y);
+        }
+    }
+
+    /// Turns `dy` (gradient of the output) into the gradient of the product's result, writes the gradient of the input
+    /// into `dx` unless that is empty, and adds the gradients of all parameters but the weight.
+    pub(super) fn backward<R: Real>(
         &self,
         params: &[R],
         cache: &Cache<R>,
         dy: &mut [R],
-        dparams: Option<&mut [R]>,
+        dx: &mut [R],
+        mut dparams: Option<&mut [R]>,
     ) {
-        self.activation.backward(dy, &cache.before_activation, &cache.output);
-        if self.norm == Norm::None {
-            return;
-        }
-        let n = self.outputs;
-        if let Some(dparams) = dparams {
-            if let Norm::Layer { .. } = self.norm {
-                add_column_sums(&mut dparams[self.shift..][..n], dy);
+        let (k, n) = (self.inputs, self.outputs);
+        let rows = dy.len() / n;
+        let weight = Mat::rows(&params[self.weight..][..k * n], n).t();
+        let turned = if dx.is_empty() { vec![] } else { weight.turned((rows, k, n)) };
+        let weight = if turned.is_empty() { weight } else { Mat::rows(&turned, k) };
+        let part = |of: &'_ [R], range: std::ops::Range<usize>| -> std::ops::Range<usize> {
+            if of.is_empty() { 0..0 } else { range }
+        };
+        for first in (0..rows).step_by(self.block(rows)) {
+            let count = self.block(rows).min(rows - first);
+            let range = first * n..(first + count) * n;
+            let dy = &mut dy[range.clone()];
+            let input = &cache.before_activation[part(&cache.before_activation, range.clone())];
+            self.activation.backward(dy, input, &cache.output[range.clone()]);
+            if self.norm != Norm::None {
+                let normalised = &cache.normalised[range];
+                if let Some(dparams) = dparams.as_deref_mut() {
+                    if let Norm::Layer { .. } = self.norm {
+                        add_column_sums(&mut dparams[self.shift..][..n], dy);
+                    }
+                    add_column_dots(&mut dparams[self.scale..][..n], dy, normalised);
+                }
+                let centred = matches!(self.norm, Norm::Layer { .. });
+                let inverse_std = &cache.inverse_std[first..first + count];
+                normalise_backward(centred, dy, normalised, inverse_std, &params[self.scale..][..n]);
             }
-            add_column_dots(&mut dparams[self.scale..][..n], dy, &cache.normalised);
+            if let Some(dparams) = dparams.as_deref_mut() {
+                add_column_sums(&mut dparams[self.bias..][..n], dy);
+            }
+            if !dx.is_empty() {
+                let dx = &mut dx[first * k..(first + count) * k];
+                matmul(dx, k, false, Mat::rows(dy, n), weight, (count, k, n));
+            }
         }
-        let scale = &params[self.scale..][..n];
-        let centred = matches!(self.norm, Norm::Layer { .. });
-        normalise_backward(centred, dy, &cache.normalised, &cache.inverse_std, scale);
     }
+}
+
+/// Rows whose sums run side by side. Each sum keeps the order of its elements, so that it has the same bits wherever
+/// the row stands; one after the other, every addition would wait for the one before.
+const ABREAST: usize = 8;
+
+/// Σ (vᵢ − m)² of each row, or Σ vᵢ without `centres`.
+#[inline(always)]
+fn row_sums<R: Real>(rows: &[R], n: usize, centres: Option<&[R; ABREAST]>) -> [R; ABREAST] {
+    let mut sums = [R::real(-0.0); ABREAST];
+    let (a, rest) = rows.split_at(n);
+    let (b, rest) = rest.split_at(n);
+    let (c, rest) = rest.split_at(n);
+    let (d, rest) = rest.split_at(n);
+    let (e, rest) = rest.split_at(n);
+    let (f, rest) = rest.split_at(n);
+    let (g, h) = rest.split_at(n);
+    let h = &h[..n];
+    for j in 0..n {
+        let column = [a[j], b[j], c[j], d[j], e[j], f[j], g[j], h[j]];
+        for l in 0..ABREAST {
+            sums[l] += match centres {
+                Some(m) => (column[l] - m[l]) * (column[l] - m[l]),
+                None => column[l],
+            };
+        }
+    }
+    sums
+}
+
+/// 1/σ and the mean of eight rows.
+#[inline(always)]
+fn statistics_abreast<R: Real>(norm: Norm, rows: &[R], n: usize) -> [(R, R); ABREAST] {
+    let count = R::real(n as f64);
+    let mut all = [(R::real(1.0), R::real(0.0)); ABREAST];
+    if let Norm::Layer { eps } = norm {
+        let mut means = row_sums(rows, n, None);
+        for mean in &mut means {
+            *mean = *mean / count;
+        }
+        let squares = row_sums(rows, n, Some(&means));
+        for l in 0..ABREAST {
+            all[l] = ((squares[l] / count + R::real(eps)).sqrt().recip(), means[l]);
+        }
+    } else {
+        for (l, row) in rows.chunks_exact(n).enumerate() {
+            all[l] = statistics(norm, row);
+        }
+    }
+    all
 }
 
 /// 1/σ and the mean of one row.
@@ -124,27 +225,64 @@ fn statistics<R: Real>(norm: Norm, row: &[R]) -> (R, R) {
     }
 }
 
+/// (v − mean) / σ · g.
+#[inline(always)]
+fn rescale<R: Real>((inverse, mean): (R, R), row: &mut [R], scale: &[R]) {
+    for (v, &g) in row.iter_mut().zip(scale) {
+        *v = (*v - mean) * inverse * g;
+    }
+}
+
+/// Writes the normalised row, and replaces `row` by its scaled and shifted values.
+#[inline(always)]
+fn spread<R: Real>((inverse, mean): (R, R), row: &mut [R], normalised: &mut [R], scale: &[R], shift: &[R]) {
+    for ((v, o), &g) in row.iter_mut().zip(&mut *normalised).zip(scale) {
+        *o = (*v - mean) * inverse;
+        *v = *o * g;
+    }
+    row.iter_mut().zip(shift).for_each(|(v, &s)| *v += s);
+}
+
 vectorised! {
     /// Replaces rows by their normalised and scaled values.
     fn normalise_in_place<R: Real>(norm: Norm, rows: &mut [R], scale: &[R]) {
-        for row in rows.chunks_exact_mut(scale.len()) {
-            let (inverse, mean) = statistics(norm, row);
-            for (v, &g) in row.iter_mut().zip(scale) {
-                *v = (*v - mean) * inverse * g;
+        let n = scale.len();
+        let mut blocks = rows.chunks_exact_mut(ABREAST * n);
+        for block in &mut blocks {
+            let all = statistics_abreast(norm, block, n);
+            for (row, &moments) in block.chunks_exact_mut(n).zip(&all) {
+                rescale(moments, row, scale);
             }
+        }
+        for row in blocks.into_remainder().chunks_exact_mut(n) {
+            rescale(statistics(norm, row), row, scale);
         }
     }
 
-    /// Replaces rows by their normalised values, and writes 1/σ of each and the scaled values.
-    fn normalise<R: Real>(norm: Norm, rows: &mut [R], inverse_std: &mut [R], scaled: &mut [R], scale: &[R]) {
+    /// Writes normalised rows and 1/σ of each, and replaces the rows by scaled and, unless `shift` is empty, shifted values.
+    fn normalise<R: Real>(
+        norm: Norm,
+        normalised: &mut [R],
+        inverse_std: &mut [R],
+        rows: &mut [R],
+        scale: &[R],
+        shift: &[R],
+    ) {
         let n = scale.len();
-        let all = rows.chunks_exact_mut(n).zip(inverse_std).zip(scaled.chunks_exact_mut(n));
-        for ((row, inverse_std), out) in all {
-            let (inverse, mean) = statistics(norm, row);
-            *inverse_std = inverse;
-            for ((v, o), &g) in row.iter_mut().zip(out).zip(scale) {
-                *v = (*v - mean) * inverse;
-                *o = *v * g;
+        let mut all = [(R::real(0.0), R::real(0.0)); ABREAST];
+        let blocks = rows.chunks_mut(ABREAST * n).zip(normalised.chunks_mut(ABREAST * n));
+        for ((rows, normalised), inverse_std) in blocks.zip(inverse_std.chunks_mut(ABREAST)) {
+            if inverse_std.len() == ABREAST {
+                all = statistics_abreast(norm, rows, n);
+            } else {
+                for (moments, row) in all.iter_mut().zip(rows.chunks_exact(n)) {
+                    *moments = statistics(norm, row);
+                }
+            }
+            let each = rows.chunks_exact_mut(n).zip(normalised.chunks_exact_mut(n));
+            for (((row, out), inverse), &moments) in each.zip(inverse_std).zip(&all) {
+                *inverse = moments.0;
+                spread(moments, row, out, scale, shift);
             }
         }
     }
@@ -159,11 +297,22 @@ vectorised! {
     ) {
         let n = scale.len();
         let count = R::real(n as f64);
-        for ((d, v), &inverse) in dy.chunks_exact_mut(n).zip(normalised.chunks_exact(n)).zip(inverse_std) {
-            d.iter_mut().zip(scale).for_each(|(d, &g)| *d *= g);
-            let along = dot_inline(d, v) / count;
-            let mean = if centred { d.iter().copied().sum::<R>() / count } else { R::real(0.0) };
-            d.iter_mut().zip(v).for_each(|(d, &v)| *d = (*d - mean - v * along) * inverse);
+        let blocks = dy.chunks_mut(ABREAST * n).zip(normalised.chunks(ABREAST * n));
+        for ((dy, normalised), inverse_std) in blocks.zip(inverse_std.chunks(ABREAST)) {
+            for d in dy.chunks_exact_mut(n) {
+                d.iter_mut().zip(scale).for_each(|(d, &g)| *d *= g);
+            }
+            let mut sums = [R::real(0.0); ABREAST];
+            if centred && inverse_std.len() == ABREAST {
+                sums = row_sums(dy, n, None);
+            } else if centred {
+                sums.iter_mut().zip(dy.chunks_exact(n)).for_each(|(s, d)| *s = d.iter().copied().sum::<R>());
+            }
+            let each = dy.chunks_exact_mut(n).zip(normalised.chunks_exact(n));
+            for (((d, v), &inverse), &sum) in each.zip(inverse_std).zip(&sums) {
+                let (along, mean) = (dot_inline(d, v) / count, sum / count);
+                d.iter_mut().zip(v).for_each(|(d, &v)| *d = (*d - mean - v * along) * inverse);
+            }
         }
     }
 

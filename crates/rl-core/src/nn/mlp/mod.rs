@@ -17,7 +17,7 @@ use super::params::{Layout, Params};
 use crate::experiment::{Persist, TrainState};
 use crate::{Error, Result, StreamRng};
 use candle_core::{D, DType, Device, Tensor};
-use layer::Layer;
+use layer::{Cache, Layer};
 use node::MlpOp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -271,6 +271,31 @@ impl Mlp {
         &workspace.buffers[current][..rows * self.outputs()]
     }
 
+    /// The same function on slices, with a way back: `x` is `[rows, inputs]`, the result `[rows, outputs]`. Without a
+    /// graph, and in buffers that the next call reuses.
+    pub fn record<'a, R: Real>(&self, params: &[R], x: &[R], tape: &'a mut Tape<R>) -> &'a [R] {
+        node::forward(&self.layers, params, x, &mut tape.caches);
+        tape.output()
+    }
+
+    /// The gradients of what [`record`](Self::record) computed from the same `params` and `x`: `dy` holds ∂/∂output at
+    /// first and, with `input_gradient`, ∂/∂x at last; ∂/∂params replaces what `dparams` held.
+    pub fn retrace<R: Real>(
+        &self,
+        params: &[R],
+        x: &[R],
+        tape: &mut Tape<R>,
+        dy: &mut Vec<R>,
+        mut dparams: Option<&mut [R]>,
+        input_gradient: bool,
+    ) {
+        if let Some(dparams) = dparams.as_deref_mut() {
+            dparams.fill(R::real(0.0));
+        }
+        let Tape { caches, spare } = tape;
+        node::backward(&self.layers, params, caches, (x, dy, spare), dparams, input_gradient);
+    }
+
     /// [`infer`](Self::infer) with this network's own values: `[rows, inputs]` to `[rows, outputs]`, for acting and for
     /// targets.
     ///
@@ -292,6 +317,20 @@ impl Persist for Mlp {
 
     fn load(&mut self, prefix: &str, state: &TrainState) -> Result<()> {
         self.params.load(prefix, state)
+    }
+}
+
+/// What [`Mlp::record`] leaves for [`Mlp::retrace`].
+#[derive(Clone, Debug, Default)]
+pub struct Tape<R> {
+    caches: Vec<Cache<R>>,
+    spare: Vec<R>,
+}
+
+impl<R> Tape<R> {
+    /// What the last [`Mlp::record`] returned.
+    pub fn output(&self) -> &[R] {
+        self.caches.last().map_or(&[], |cache| &cache.output)
     }
 }
 
@@ -351,6 +390,37 @@ mod tests {
             for var in [&x, mlp.params().var()] {
                 let (f, s) = (fast_grads.get(var).unwrap(), slow_grads.get(var).unwrap());
                 assert!(max_difference(f, s) < 1e-11, "{:?}", mlp.layers);
+            }
+        }
+    }
+
+    #[test]
+    fn recorded_passes_have_the_values_and_gradients_of_the_graph() {
+        // Enough rows for whole blocks, blocks of eight rows and single rows; wide and narrow layers.
+        let mut config = MlpConfig::relu(17, &[32, 24], 5);
+        config.norm = Norm::Layer { eps: 1e-5 };
+        let mut rng = SeedStream::new(4).stream("init", 0);
+        let wide = Mlp::new(&config, &Device::Cpu, &mut rng).unwrap().to_dtype(DType::F64).unwrap();
+        let mut tape = Tape::default();
+        for mlp in all_kinds().iter().chain([&wide]) {
+            for rows in [403, 7] {
+                let (k, n) = (mlp.inputs(), mlp.outputs());
+                let x: Vec<f64> = (0..rows * k).map(|i| (i as f64 * 0.77).sin() * 1.5).collect();
+                let seed: Vec<f64> = (0..rows * n).map(|i| (i as f64 * 0.31).cos()).collect();
+                let var = candle_core::Var::from_slice(&x, (rows, k), &Device::Cpu).unwrap();
+                let weights = Tensor::from_slice(&seed, (rows, n), &Device::Cpu).unwrap();
+                let y = mlp.forward_composed(&var, true).unwrap();
+                let grads = (&y * weights).unwrap().sum_all().unwrap().backward().unwrap();
+                let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                let params = mlp.params().to_vec::<f64>().unwrap();
+                let close = |a: &[f64], b: &[f64]| {
+                    a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-10 * b.abs().max(1.0))
+                };
+                assert!(close(mlp.record(&params, &x, &mut tape), &flat(&y)));
+                let (mut dy, mut dparams) = (seed.clone(), vec![7.0; params.len()]);
+                mlp.retrace(&params, &x, &mut tape, &mut dy, Some(&mut dparams), true);
+                assert!(close(&dy, &flat(grads.get(&var).unwrap())));
+                assert!(close(&dparams, &flat(grads.get(mlp.params().var()).unwrap())));
             }
         }
     }

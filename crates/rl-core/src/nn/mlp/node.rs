@@ -2,7 +2,7 @@
 
 use super::layer::{Cache, Layer};
 use crate::nn::gradients::hand_over;
-use crate::nn::kernel::{Mat, Real, add_column_sums, matmul, slice, with_slice};
+use crate::nn::kernel::{Mat, Real, matmul, slice, with_slice};
 use candle_core::{CpuStorage, CustomOp2, Shape, Tensor};
 use std::sync::{Arc, Mutex};
 
@@ -20,13 +20,8 @@ impl<R: Real> MlpOp<R> {
     }
 
     fn forward(&self, x: &[R], params: &[R]) -> Vec<Cache<R>> {
-        let rows = x.len() / self.layers[0].inputs;
-        let mut caches: Vec<Cache<R>> = Vec::with_capacity(self.layers.len());
-        for layer in self.layers.iter() {
-            let input = caches.last().map_or(x, |c| &c.output);
-            let cache = layer.forward(params, rows, input);
-            caches.push(cache);
-        }
+        let mut caches = vec![];
+        forward(&self.layers, params, x, &mut caches);
         caches
     }
 
@@ -37,28 +32,49 @@ impl<R: Real> MlpOp<R> {
         caches: &[Cache<R>],
         dy: &[R],
     ) -> (Option<Vec<R>>, Option<Vec<R>>) {
-        let rows = x.len() / self.layers[0].inputs;
-        let zero = R::real(0.0);
-        let mut dparams = self.param_gradient.then(|| vec![zero; params.len()]);
-        let mut dy = dy.to_vec();
-        for (i, layer) in self.layers.iter().enumerate().rev() {
-            let (k, n) = (layer.inputs, layer.outputs);
-            layer.backward_to_product(params, &caches[i], &mut dy, dparams.as_deref_mut());
-            if let Some(dparams) = dparams.as_deref_mut() {
-                let input = if i == 0 { x } else { &caches[i - 1].output };
-                let dweight = &mut dparams[layer.weight..][..k * n];
-                matmul(dweight, n, false, Mat::rows(input, k).t(), Mat::rows(&dy, n), (k, n, rows));
-                add_column_sums(&mut dparams[layer.bias..][..n], &dy);
-            }
-            if i == 0 && !self.input_gradient {
-                return (None, dparams);
-            }
-            let mut dx = vec![zero; rows * k];
-            let weight = Mat::rows(&params[layer.weight..][..k * n], n).t();
-            matmul(&mut dx, k, false, Mat::rows(&dy, n), weight, (rows, k, n));
-            dy = dx;
+        let mut dparams = self.param_gradient.then(|| vec![R::real(0.0); params.len()]);
+        let (mut dy, mut dx) = (dy.to_vec(), vec![]);
+        let parts = (x, &mut dy, &mut dx);
+        backward(&self.layers, params, caches, parts, dparams.as_deref_mut(), self.input_gradient);
+        (self.input_gradient.then_some(dy), dparams)
+    }
+}
+
+/// All layers on rows `x`; what they leave for the way back replaces what the caches held.
+pub(super) fn forward<R: Real>(layers: &[Layer], params: &[R], x: &[R], caches: &mut Vec<Cache<R>>) {
+    let rows = x.len() / layers[0].inputs;
+    caches.resize_with(layers.len(), Cache::default);
+    for (i, layer) in layers.iter().enumerate() {
+        let (before, rest) = caches.split_at_mut(i);
+        let input = before.last().map_or(x, |c| &c.output);
+        layer.forward(params, rows, input, &mut rest[0]);
+    }
+}
+
+/// The way back of [`forward`]: `dy` holds the gradient of the output at first and, with `input_gradient`, that of the
+/// input at last; `spare` is room. Gradients of the parameters go into `dparams`, which is zero.
+pub(super) fn backward<R: Real>(
+    layers: &[Layer],
+    params: &[R],
+    caches: &[Cache<R>],
+    (x, dy, spare): (&[R], &mut Vec<R>, &mut Vec<R>),
+    mut dparams: Option<&mut [R]>,
+    input_gradient: bool,
+) {
+    let rows = x.len() / layers[0].inputs;
+    for (i, layer) in layers.iter().enumerate().rev() {
+        let (k, n) = (layer.inputs, layer.outputs);
+        let wanted = i > 0 || input_gradient;
+        spare.resize(if wanted { rows * k } else { 0 }, R::real(0.0));
+        layer.backward(params, &caches[i], dy, spare, dparams.as_deref_mut());
+        if let Some(dparams) = dparams.as_deref_mut() {
+            let input = if i == 0 { x } else { &caches[i - 1].output };
+            let dweight = &mut dparams[layer.weight..][..k * n];
+            matmul(dweight, n, false, Mat::rows(input, k).t(), Mat::rows(dy, n), (k, n, rows));
         }
-        (Some(dy), dparams)
+        if wanted {
+            std::mem::swap(dy, spare);
+        }
     }
 }
 
