@@ -79,7 +79,7 @@ fn cartpole_ppo(steps: u64) -> PpoConfig {
     PpoConfig { total_steps: steps, learning_rate, clip, ..PpoConfig::default() }
 }
 
-/// As on CartPole-v1, with the zoo's batch and buffer for this task, two updates per step, and random actions that are held:
+/// As on CartPole-v1, with the zoo's batch and buffer for this task, the 25 quantiles of its QR-DQN, and random actions that are held:
 /// single ones cancel each other, and the first success comes after a third of the steps.
 fn acrobot_dqn(steps: u64) -> DqnConfig {
     DqnConfig {
@@ -89,11 +89,12 @@ fn acrobot_dqn(steps: u64) -> DqnConfig {
         capacity: 50_000,
         learning_starts: steps / 100,
         train_every: 1,
-        updates_per_training: 2,
+        updates_per_training: 1,
         target_every: 500,
         n_step: 3,
         exploration: exploration(0.01, steps * 12 / 100),
         hold_exponent: Some(2.0),
+        quantiles: Some(25),
         ..DqnConfig::default()
     }
 }
