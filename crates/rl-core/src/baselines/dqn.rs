@@ -1,8 +1,11 @@
 //! Deep Q-network: Mnih et al., Human-level control through deep reinforcement learning, Nature 2015.
 //!
 //! With the parts that later work kept, each an option: double Q-learning (van Hasselt et al. 2016), n-step targets
-//! (Sutton 1988) and prioritised replay (Schaul et al. 2016), as combined by Hessel et al. 2018.
+//! (Sutton 1988) and prioritised replay (Schaul et al. 2016), as combined by Hessel et al. 2018, and the distribution of
+//! returns in place of their mean ([`quantile`], Dabney et al. 2018).
 //! Deviations from 2015: Adam instead of RMSprop, and a target network that may move a little at every update.
+
+pub mod quantile;
 
 use super::Collector;
 use super::collector::{normalize, require};
@@ -21,6 +24,7 @@ use crate::schedule::Schedule;
 use crate::{Error, Result, SeedStream, StreamRng};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
+use rand_distr::Zeta;
 use serde::{Deserialize, Serialize};
 
 /// Hyper-parameters. The defaults are those of the Stable-Baselines3 zoo for CartPole-v1 unless noted.
@@ -56,6 +60,9 @@ pub struct DqnConfig {
     pub tau: f64,
     /// Probability of a random action by environment step: from 1 to 0.04 over the first 16 % of the steps.
     pub exploration: Schedule,
+    /// Hold a random action for n steps, P(n) ∝ n^−μ with this μ > 1 (εz-greedy, Dabney et al. 2021; μ = 2): no, it is taken once.
+    /// Where the first reward is many steps of one intention away, single random actions cancel each other.
+    pub hold_exponent: Option<f64>,
     /// Choose the next action by the online network, value it by the target network: true (van Hasselt et al. 2016;
     /// the zoo: false).
     pub double: bool,
@@ -64,6 +71,8 @@ pub struct DqnConfig {
     /// Normalise observations by the running statistics of those collected, clipped at ±10: no. The buffer keeps them
     /// as they were; they are normalised when they are used.
     pub normalize_observations: bool,
+    /// Learn this many quantiles of the return in place of its mean: no. The zoo's QR-DQN has 25 for Acrobot-v1.
+    pub quantiles: Option<usize>,
     /// Sample by priority instead of uniformly: no.
     pub prioritized: Option<PrioritizedConfig>,
 }
@@ -85,9 +94,11 @@ impl Default for DqnConfig {
             target_every: 128,
             tau: 1.0,
             exploration: Schedule::Linear { start: 1.0, end: 0.04, steps: 8_000 },
+            hold_exponent: None,
             double: true,
             n_step: 1,
             normalize_observations: false,
+            quantiles: None,
             prioritized: None,
         }
     }
@@ -105,6 +116,7 @@ impl DqnConfig {
             ("train_every", self.train_every),
             ("target_every", self.target_every),
             ("n_step", self.n_step as u64),
+            ("quantiles", self.quantiles.unwrap_or(1) as u64),
         ];
         for (field, value) in positive {
             require(value > 0, "dqn", field, value, "at least 1")?;
@@ -112,6 +124,7 @@ impl DqnConfig {
         require((0.0..=1.0).contains(&self.gamma), "dqn", "gamma", self.gamma, "in [0, 1]")?;
         require(self.tau > 0.0 && self.tau <= 1.0, "dqn", "tau", self.tau, "in (0, 1]")?;
         require(self.max_grad_norm > 0.0, "dqn", "max_grad_norm", self.max_grad_norm, "positive")?;
+        self.hold_exponent.map(zeta).transpose()?;
         self.prioritized.as_ref().map_or(Ok(()), PrioritizedConfig::validate)?;
         self.learning_rate.validate()?;
         self.exploration.validate()
@@ -156,6 +169,18 @@ pub fn huber_loss(
     loss
 }
 
+/// P(n) ∝ n^−μ.
+fn zeta(exponent: f64) -> Result<Zeta<f64>> {
+    Zeta::new(exponent).map_err(|_| Error::config("dqn", "hold_exponent", exponent, "above 1"))
+}
+
+/// Q(s, ·) `[B, A]` of a network's outputs: themselves, or the means of their quantiles.
+fn values<'a>(outputs: &'a [f32], quantiles: Option<usize>, q: &'a mut Vec<f32>) -> &'a [f32] {
+    let Some(n) = quantiles else { return outputs };
+    quantile::means(outputs, n, q);
+    q
+}
+
 /// The first largest entry.
 fn argmax(row: &[f32]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
@@ -178,6 +203,10 @@ pub struct Dqn {
     replay: Replay,
     windows: NStep,
     envs: Collector,
+    /// Steps that a random action is held.
+    hold: Option<Zeta<f64>>,
+    /// The random action that each environment holds, and for how many more steps.
+    held: Vec<(usize, u64)>,
     act_rng: StreamRng,
     replay_rng: StreamRng,
     step: u64,
@@ -191,6 +220,7 @@ struct Scratch {
     observations: Vec<f32>,
     actions: Vec<f32>,
     errors: Vec<f32>,
+    q: Vec<f32>,
     target: Workspace<f32>,
     online: Workspace<f32>,
 }
@@ -210,7 +240,8 @@ impl Dqn {
         let envs = Collector::new(copies, seeds.derive("env", 0))?;
         let actions = envs.discrete_actions("dqn")?;
         let (observation, action) = envs.widths();
-        let shape = MlpConfig::relu(observation, &config.hidden, actions);
+        let outputs = actions * config.quantiles.unwrap_or(1);
+        let shape = MlpConfig::relu(observation, &config.hidden, outputs);
         let online = Mlp::new(&shape, device, &mut seeds.stream("init", 0))?;
         let clip = Clip::GlobalNorm(config.max_grad_norm);
         let adam = OptimizerConfig::adam(config.learning_rate.at(0), config.adam_eps, clip);
@@ -232,6 +263,8 @@ impl Dqn {
                 ),
             },
             windows: NStep::new(config.n_step, streams, observation, action)?,
+            hold: config.hold_exponent.map(zeta).transpose()?,
+            held: vec![(0, 0); streams],
             envs,
             act_rng: seeds.stream("act", 0),
             replay_rng: seeds.stream("replay", 0),
@@ -242,19 +275,20 @@ impl Dqn {
         })
     }
 
-    /// The online network, Q(s, ·).
+    /// The online network: Q(s, ·) `[B, A]`, or its quantiles `[B, A, N]`.
     pub fn network(&self) -> &Mlp {
         &self.online
     }
 
     /// The greedy policy argmax Q(s, ·), for [`evaluate`](crate::evaluate::evaluate()).
     pub fn policy(&self) -> impl FnMut(&Turn<'_>, &mut [f32]) -> Result<()> {
-        let (mut workspace, mut observations) = (Workspace::default(), Vec::new());
+        let (mut workspace, mut observations, mut q) = (Workspace::default(), Vec::new(), Vec::new());
         move |turn, actions| {
             observations.clear();
             observations.extend_from_slice(turn.observations);
             normalize(self.statistics.as_ref(), &mut observations);
-            let q = self.online.predict(&observations, &mut workspace)?;
+            let outputs = self.online.predict(&observations, &mut workspace)?;
+            let q = values(outputs, self.config.quantiles, &mut q);
             for (action, row) in actions.iter_mut().zip(q.chunks_exact(self.actions)) {
                 *action = argmax(row) as f32;
             }
@@ -274,12 +308,16 @@ impl Dqn {
             statistics.update(observations)?;
         }
         normalize(self.statistics.as_ref(), observations);
-        let q = self.online.predict(observations, &mut self.scratch.online)?;
+        let outputs = self.online.predict(observations, &mut self.scratch.online)?;
+        let q = values(outputs, self.config.quantiles, &mut self.scratch.q);
         self.scratch.actions.clear();
-        for row in q.chunks_exact(self.actions) {
-            let explore = self.act_rng.random::<f64>() < epsilon;
-            let action =
-                if explore { Space::sample_discrete(self.actions, &mut self.act_rng) } else { argmax(row) };
+        for (row, held) in q.chunks_exact(self.actions).zip(&mut self.held) {
+            if held.1 == 0 && self.act_rng.random::<f64>() < epsilon {
+                let action = Space::sample_discrete(self.actions, &mut self.act_rng);
+                *held = (action, self.hold.map_or(1, |steps| self.act_rng.sample(steps) as u64));
+            }
+            let action = if held.1 > 0 { held.0 } else { argmax(row) };
+            held.1 = held.1.saturating_sub(1);
             self.scratch.actions.push(action as f32);
         }
         Ok(())
@@ -307,6 +345,9 @@ impl Dqn {
                 Replay::Uniform(buffer, _) => buffer.push(i, t).map(drop),
                 Replay::Prioritized(buffer, _) => buffer.push(i, t).map(drop),
             })?;
+            if batch.terminated[i] || batch.truncated[i] {
+                self.held[i].1 = 0;
+            }
         }
         self.step += batch.copies() as u64;
         Ok(())
@@ -327,23 +368,28 @@ impl Dqn {
         };
         normalize(self.statistics.as_ref(), &mut batch.observations);
         normalize(self.statistics.as_ref(), &mut batch.next_observations);
-        let Scratch { target, online, errors, .. } = &mut self.scratch;
-        let next_q = self.target.predict(&batch.next_observations, target)?;
+        let Scratch { target, online, errors, q, .. } = &mut self.scratch;
+        let next = self.target.predict(&batch.next_observations, target)?;
         let selector = match self.config.double {
-            true => Some(self.online.predict(&batch.next_observations, online)?),
-            false => None,
+            true => self.online.predict(&batch.next_observations, online)?,
+            false => next,
         };
-        let targets = td_targets(batch, next_q, selector);
+        let quantiles = self.config.quantiles;
+        let selector = values(selector, quantiles, q);
+        let targets = match quantiles {
+            None => td_targets(batch, next, Some(selector)),
+            Some(n) => quantile::targets(batch, next, n, selector),
+        };
         let shape = (size, self.online.inputs());
         let observations =
             Tensor::from_slice(&batch.observations, shape, self.online.params().var().device())?;
-        let q = self.online.forward(&observations)?; // [B, A]
-        let mut mean_q = 0.0;
-        let loss = fused_loss([&q], |[q]: [&[f32]; 1], [dq]| {
-            let loss = huber_loss(q, &batch.actions, &targets, weights, dq, errors);
-            mean_q = targets.iter().zip(&*errors).map(|(y, e)| f64::from(y + e)).sum::<f64>() / size as f64;
-            loss
+        let q = self.online.forward(&observations)?; // [B, A] or [B, A · N]
+        let loss = fused_loss([&q], |[q]: [&[f32]; 1], [dq]| match quantiles {
+            None => huber_loss(q, &batch.actions, &targets, weights, dq, errors),
+            Some(n) => quantile::quantile_huber_loss(q, &batch.actions, &targets, n, weights, dq, errors),
         })?;
+        let mean = |x: &[f32]| x.iter().copied().map(f64::from).sum::<f64>() / x.len() as f64;
+        let mean_q = mean(&targets) + mean(errors);
         let (value, grads) = backward(&loss)?;
         self.optimizer.set_learning_rate(self.config.learning_rate.at(self.step));
         self.optimizer.step(&grads)?;
@@ -401,6 +447,7 @@ impl Persist for Dqn {
         }
         self.windows.save(&name("windows"), state)?;
         self.envs.save(&name("envs"), state)?;
+        state.put(name("held"), &self.held)?;
         state.put(name("rngs"), &(&self.act_rng, &self.replay_rng))?;
         state.put(name("counters"), &(self.step, self.updates))
     }
@@ -419,6 +466,7 @@ impl Persist for Dqn {
         }
         self.windows.load(&name("windows"), state)?;
         self.envs.load(&name("envs"), state)?;
+        self.held = state.get(&name("held"))?;
         (self.act_rng, self.replay_rng) = state.get(&name("rngs"))?;
         (self.step, self.updates) = state.get(&name("counters"))?;
         Ok(())

@@ -89,6 +89,8 @@ fn resumed_runs_give_the_same_bytes() {
         n_step: 3,
         prioritized: Some(PrioritizedConfig::default()),
         normalize_observations: true,
+        quantiles: Some(3),
+        hold_exponent: Some(2.0),
         ..small_dqn()
     };
     assert_exact_resume(&|| dqn(fancy.clone(), 1));
@@ -125,6 +127,10 @@ fn gradients_reach_every_parameter() {
         }
     }
     check(dqn(small_dqn(), 1), &["a/online/", "a/target/"]);
+    check(
+        dqn(DqnConfig { quantiles: Some(5), hold_exponent: Some(2.0), ..small_dqn() }, 1),
+        &["a/online/", "a/target/"],
+    );
     check(ppo(small_ppo(), "CartPole-v1"), &["a/actor/", "a/critic/"]);
     check(ppo(small_ppo(), "Pendulum-v1"), &["a/actor/layer", "a/actor/log_std", "a/critic/"]);
     let parts = ["a/actor/", "a/critic0/", "a/critic1/", "a/target0/", "a/target1/", "a/temperature/"];
@@ -175,6 +181,10 @@ fn what_does_not_fit_is_refused_by_name() {
     let message = |error: Error| error.to_string();
     let dqn_error = |config: DqnConfig| message(config.validate().unwrap_err());
     assert!(dqn_error(DqnConfig { gamma: 1.5, ..DqnConfig::default() }).contains("dqn.gamma = 1.5"));
+    assert!(dqn_error(DqnConfig { hold_exponent: Some(1.0), ..DqnConfig::default() }).contains("above 1"));
+    assert!(
+        dqn_error(DqnConfig { quantiles: Some(0), ..DqnConfig::default() }).contains("dqn.quantiles = 0")
+    );
     assert!(dqn_error(DqnConfig { batch_size: 0, ..DqnConfig::default() }).contains("dqn.batch_size = 0"));
     let ppo_error = PpoConfig { clip: Schedule::Constant(f64::NAN), ..PpoConfig::default() }.validate();
     assert!(ppo_error.is_err());
