@@ -76,6 +76,24 @@ pub fn attend(pattern: &Pattern, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<(
     Ok((both.narrow(1, 0, width)?, both.narrow(1, width, pattern.heads * pattern.agents)?))
 }
 
+/// [`attend`] without a graph, on slices of these widths: attended and logits side by side, `[M·B, H·d_v + H·N]`.
+pub(crate) fn attend_slices(pattern: &Pattern, [q, k, v]: [&[f32]; 3], width: usize) -> Vec<f32> {
+    let node = Attend::<f32>(pattern.clone(), PhantomData);
+    attend_forward(&node, q, k, v, node.sizes(&[q.len() / width, width], &[v.len() / width, width]))
+}
+
+/// The way back of [`attend_slices`]: gradients of queries, keys and values from what it returned and its gradient.
+pub(crate) fn attend_slices_backward(
+    pattern: &Pattern,
+    [q, k, v]: [&[f32]; 3],
+    width: usize,
+    (out, dy): (&[f32], &[f32]),
+) -> [Vec<f32>; 3] {
+    let node = Attend::<f32>(pattern.clone(), PhantomData);
+    let sizes = node.sizes(&[q.len() / width, width], &[v.len() / width, width]);
+    attend_backward(&node, (q, k, v), out, dy, sizes)
+}
+
 /// The weights α of logits `[M·B, H·N]` as `[M][B][H][N]` in one buffer: what an agent looks at. 0 where the pattern hides.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 use rl_core::experiment::{Persist, TrainState};
 use rl_core::nn::mlp::Workspace;
-use rl_core::nn::{Mlp, MlpConfig};
+use rl_core::nn::{Mlp, MlpConfig, fused_loss};
 use rl_core::optim::{Clip, Optimizer, OptimizerConfig, backward, polyak};
 use rl_core::{SeedStream, StreamRng};
 
@@ -135,29 +135,43 @@ impl Actors {
         &mut self,
         columns: &Columns,
         batch: &JointBatch,
-        critics: &Critics,
+        critics: &mut Critics,
         config: &Config,
         rng: &mut StreamRng,
     ) -> Result<f64> {
         let (rows, width) = (batch.rows, columns.joint());
-        let judged = Judged::new(columns, batch, critics)?;
+        let mut judged = Judged::new(columns, &batch.joint, critics);
         let mut total = 0.0;
         for actor in &mut self.actors {
             let input = actor.set.stack(|i| (&batch.joint[columns.observation[i]..], self.sizes[i].0, width));
             let members = actor.set.members.len();
             let input = Tensor::from_vec(input, (members * rows, actor.set.input()), &Device::Cpu)?;
             let out = actor.online.forward(&input)?; // [members · B, A]
-            let mut losses = Vec::with_capacity(members);
+            let mut loss: Option<Tensor> = None;
             for (k, &i) in actor.set.members.iter().enumerate() {
                 let logits = out.narrow(0, k * rows, rows)?.narrow(1, 0, self.sizes[i].1)?; // [B, A]
                 let (vectors, size) = self.heads[i].relax(&logits, columns.masks(batch, i)?, rng)?;
-                let q = critics.judge(&judged, i, &vectors)?; // [B]
-                let acted = Tensor::from_slice(&batch.acted[i], rows, &Device::Cpu)?;
+                let vectors = vectors.contiguous()?;
+                let action = vectors.flatten_all()?.to_vec1::<f32>()?;
                 let count = f64::from(batch.acted[i].iter().sum::<f32>()).max(1.0);
-                let gain = ((q * acted)?.sum_all()? / count)?;
-                losses.push(((size * config.logit_penalty)? - gain)?);
+                // ∂loss/∂Q of loss = −mean Q over agents and rows.
+                let scale = (1.0 / members as f64) as f32 * (1.0 / count) as f32;
+                let weights: Vec<f32> = batch.acted[i].iter().map(|w| w * -scale).collect();
+                let (q, gradient) = critics.judge(&mut judged, i, &action, &weights)?;
+                let value = q.iter().zip(&weights).map(|(q, w)| f64::from(q * w)).sum();
+                let mut term = fused_loss([&vectors], |_: [&[f32]; 1], [d]| {
+                    d.copy_from_slice(&gradient);
+                    value
+                })?;
+                if config.logit_penalty > 0.0 {
+                    term = (((size * config.logit_penalty)? / members as f64)? + term)?;
+                }
+                loss = Some(match loss {
+                    Some(sum) => (sum + term)?,
+                    None => term,
+                });
             }
-            let loss = (Tensor::stack(&losses, 0)?.sum_all()? / members as f64)?;
+            let Some(loss) = loss else { continue };
             let (value, grads) = backward(&loss)?;
             actor.optimizer.step(&grads)?;
             total += value * members as f64;

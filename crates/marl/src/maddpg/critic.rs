@@ -1,16 +1,17 @@
 //! The critics: targets, the critic loss, and judging a policy's own action.
 
-use super::attention::{AttentionCritic, Entities};
+use super::attention::{self, AttentionCritic, Entities, record, retrace};
 use super::{Config, CriticKind};
 use crate::Result;
 use crate::env::Layout;
 use crate::joint_replay::{Columns, JointBatch};
 use crate::sharing::{Set, Sharing};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use rl_core::SeedStream;
 use rl_core::experiment::{Persist, TrainState};
+use rl_core::nn::mlp::Tape;
 use rl_core::nn::{Mlp, MlpConfig, Params};
-use rl_core::optim::{Clip, Optimizer, OptimizerConfig, backward, polyak};
+use rl_core::optim::{Clip, Optimizer, OptimizerConfig, polyak};
 
 /// A value network.
 #[derive(Debug)]
@@ -21,6 +22,13 @@ enum Network {
     Local(Mlp),
     /// Of the own and what it attends to.
     Attention(AttentionCritic),
+}
+
+/// What a network's forward pass leaves for the way back; reused.
+#[derive(Debug, Default)]
+struct Trail {
+    tape: Tape<f32>,
+    attention: attention::Trail,
 }
 
 impl Network {
@@ -39,13 +47,47 @@ impl Network {
         }
     }
 
-    /// Values `[B]`; constant unless in training.
-    fn value(&self, own: &Tensor, seen: &Judged, train: bool) -> Result<Tensor> {
+    /// Values `[B]` of `own` rows of agent `asker`.
+    fn run<'a>(&self, own: &[f32], all: &Entities, asker: usize, trail: &'a mut Trail) -> Result<&'a [f32]> {
         match self {
             Self::Joint(mlp) | Self::Local(mlp) => {
-                Ok(if train { mlp.forward(own)? } else { mlp.forward_frozen(own)? }.squeeze(1)?)
+                record(mlp, own, &mut trail.tape)?;
+                Ok(trail.tape.output())
             }
-            Self::Attention(critic) => Ok(critic.forward(own, &seen.entities, seen.asker, train)?.0),
+            Self::Attention(critic) => critic.run(own, all, asker, &mut trail.attention),
+        }
+    }
+
+    /// After [`run`](Self::run): from ∂/∂values `[B]` to the gradients of [`params`](Self::params).
+    fn learn(
+        &self,
+        own: &[f32],
+        all: &Entities,
+        asker: usize,
+        trail: &mut Trail,
+        dvalues: &[f32],
+        gradients: &mut [Vec<f32>],
+    ) -> Result<()> {
+        match self {
+            Self::Joint(mlp) | Self::Local(mlp) => {
+                let gradient = gradients.first_mut().map(|g| &mut g[..]);
+                retrace(mlp, own, &mut trail.tape, &mut dvalues.to_vec(), gradient, false)
+            }
+            Self::Attention(critic) => {
+                critic.learn(own, all, asker, &mut trail.attention, dvalues, gradients)
+            }
+        }
+    }
+
+    /// After [`run`](Self::run): from ∂/∂values `[B]` to ∂/∂own rows, with constant parameters.
+    fn blame(&self, own: &[f32], asker: usize, trail: &mut Trail, dvalues: &[f32]) -> Result<Vec<f32>> {
+        match self {
+            Self::Joint(mlp) | Self::Local(mlp) => {
+                let mut down = dvalues.to_vec();
+                retrace(mlp, own, &mut trail.tape, &mut down, None, true)?;
+                Ok(down)
+            }
+            Self::Attention(critic) => critic.blame(asker, &mut trail.attention, dvalues),
         }
     }
 }
@@ -57,6 +99,8 @@ struct Critic {
     online: Vec<Network>,
     targets: Vec<Network>,
     optimizer: Optimizer,
+    /// One per module of the optimiser.
+    gradients: Vec<Vec<f32>>,
 }
 
 /// All critics.
@@ -66,31 +110,26 @@ pub(super) struct Critics {
     /// Observation length and action width of each agent.
     sizes: Vec<(usize, usize)>,
     attention: bool,
+    trail: Trail,
 }
 
 /// A joint buffer in the forms that critics read.
 #[derive(Debug)]
-pub(super) struct Judged {
-    columns: Columns,
+pub(super) struct Judged<'a> {
+    columns: &'a Columns,
     /// `[B, observations + actions]`.
-    joint: Tensor,
+    joint: &'a [f32],
     entities: Entities,
-    asker: usize,
 }
 
-impl Judged {
+impl<'a> Judged<'a> {
     /// The observations and actions of a batch.
-    pub(super) fn new(columns: &Columns, batch: &JointBatch, critics: &Critics) -> Result<Self> {
-        Self::of(columns, &batch.joint, batch.rows, critics)
-    }
-
-    fn of(columns: &Columns, joint: &[f32], rows: usize, critics: &Critics) -> Result<Self> {
+    pub(super) fn new(columns: &'a Columns, joint: &'a [f32], critics: &Critics) -> Self {
         let entities = match critics.attention {
-            true => Entities::new(columns, &critics.sizes, joint)?,
-            false => Entities::none()?,
+            true => Entities::new(columns, &critics.sizes, joint),
+            false => Entities::default(),
         };
-        let joint = Tensor::from_slice(joint, (rows, columns.joint()), &Device::Cpu)?;
-        Ok(Self { columns: columns.clone(), joint, entities, asker: 0 })
+        Self { columns, joint, entities }
     }
 }
 
@@ -129,43 +168,13 @@ impl Critics {
             let targets = online.iter().map(Network::duplicate).collect::<Result<Vec<_>>>()?;
             let params: Vec<_> = online.iter().flat_map(Network::params).collect();
             let adam = OptimizerConfig::adam(config.critic_rate, 1e-8, Clip::GlobalNorm(config.clip));
-            Ok(Critic { set, optimizer: Optimizer::new(adam, &params)?, online, targets })
+            let gradients = params.iter().map(|p| vec![0.0; p.len()]).collect();
+            Ok(Critic { set, optimizer: Optimizer::new(adam, &params)?, gradients, online, targets })
         };
         let critics: Vec<Critic> =
             sharing.sets(layout).into_iter().enumerate().map(make).collect::<Result<_>>()?;
         let attention = critics.iter().any(|c| matches!(c.online[0], Network::Attention(_)));
-        Ok(Self { critics, sizes, attention })
-    }
-
-    /// What a critic sees of the `k`-th member, whose action may be replaced: `[B, inputs]`.
-    fn own(&self, critic: &Critic, k: usize, judged: &Judged, action: Option<&Tensor>) -> Result<Tensor> {
-        let (columns, joint, set) = (&judged.columns, &judged.joint, &critic.set);
-        let (agent, rows) = (set.members[k], joint.dim(0)?);
-        let (observation, width) = self.sizes[agent];
-        let start = columns.observations + columns.action[agent];
-        let stored = || joint.narrow(1, start, width);
-        let action = action.map_or_else(stored, |action| Ok(action.clone()))?;
-        let zeros = |n: usize| Tensor::zeros((rows, n), candle_core::DType::F32, &Device::Cpu);
-        let own = || joint.narrow(1, columns.observation[agent], observation);
-        let mut parts = match critic.online[0] {
-            Network::Joint(_) => {
-                let end = start + width;
-                vec![joint.narrow(1, 0, start)?, action, joint.narrow(1, end, columns.joint() - end)?]
-            }
-            Network::Local(_) => {
-                vec![own()?, zeros(set.observation - observation)?, action, zeros(set.action - width)?]
-            }
-            Network::Attention(_) => {
-                let (longest, widest) = Entities::longest(&self.sizes);
-                vec![own()?, zeros(longest - observation)?, action, zeros(widest - width)?]
-            }
-        };
-        if set.identity() > 0 {
-            let code: Vec<f32> = (0..set.identity()).map(|m| f32::from(u8::from(m == k))).collect();
-            parts.push(Tensor::from_vec(code, (1, set.identity()), &Device::Cpu)?.repeat((rows, 1))?);
-        }
-        parts.retain(|part| part.elem_count() > 0);
-        Ok(if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(&parts, 1)? })
+        Ok(Self { critics, sizes, attention, trail: Trail::default() })
     }
 
     /// One step of every critic; returns means over agents of the loss and of Q.
@@ -175,80 +184,106 @@ impl Critics {
         batch: &JointBatch,
         config: &Config,
     ) -> Result<(f64, f64)> {
-        let mut now = Judged::new(columns, batch, self)?;
-        let mut next = Judged::of(columns, &batch.next, batch.rows, self)?;
+        let now = Judged::new(columns, &batch.joint, self);
+        let next = Judged::new(columns, &batch.next, self);
         let (mut loss_sum, mut q_sum) = (0.0, 0.0);
-        for c in 0..self.critics.len() {
-            let critic = &self.critics[c];
-            let mut losses = Vec::new();
-            for (k, &i) in critic.set.members.iter().enumerate() {
-                (now.asker, next.asker) = (i, i);
-                let seen = self.own(critic, k, &next, None)?;
-                let mut values = critic.targets[0].value(&seen, &next, false)?;
-                for twin in &critic.targets[1..] {
-                    values = values.minimum(&twin.value(&seen, &next, false)?)?;
+        let Self { critics, sizes, trail, .. } = self;
+        for critic in critics {
+            let Critic { set, online, targets: old, optimizer, gradients } = critic;
+            let share = 1.0 / set.members.len() as f64;
+            let mut fresh = if set.members.len() > 1 { gradients.clone() } else { vec![] };
+            // Contributions are added from the last member to the first.
+            for (k, &i) in set.members.iter().enumerate().rev() {
+                let last = k + 1 == set.members.len();
+                let own = own_rows(set, &old[0], sizes, k, &next, None);
+                let mut values = old[0].run(&own, &next.entities, i, trail)?.to_vec();
+                for twin in &old[1..] {
+                    let other = twin.run(&own, &next.entities, i, trail)?;
+                    values.iter_mut().zip(other).for_each(|(v, o)| *v = v.min(*o));
                 }
-                let values = values.to_vec1()?;
-                let targets = targets(&batch.rewards[i], &batch.terminated[i], &values, config.gamma);
-                let count = f64::from(batch.acted[i].iter().sum::<f32>()).max(1.0);
-                let y = Tensor::from_vec(targets, batch.rows, &Device::Cpu)?;
-                let acted = Tensor::from_slice(&batch.acted[i], batch.rows, &Device::Cpu)?;
-                let seen = self.own(critic, k, &now, None)?;
-                for (twin, network) in critic.online.iter().enumerate() {
-                    let q = network.value(&seen, &now, true)?; // [B]
+                let y = targets(&batch.rewards[i], &batch.terminated[i], &values, config.gamma);
+                let acted = &batch.acted[i];
+                let count = f64::from(acted.iter().sum::<f32>()).max(1.0);
+                let scale = share as f32 * (1.0 / count) as f32;
+                let own = own_rows(set, &online[0], sizes, k, &now, None);
+                let mut at = 0;
+                for (twin, network) in online.iter().enumerate() {
+                    let q = network.run(&own, &now.entities, i, trail)?; // [B]
                     if twin == 0 {
-                        q_sum += f64::from(q.mean_all()?.to_scalar::<f32>()?);
+                        q_sum += q.iter().map(|&q| f64::from(q)).sum::<f64>() / batch.rows as f64;
                     }
-                    losses.push((((q - &y)?.sqr()? * &acted)?.sum_all()? / count)?);
+                    let errors = || q.iter().zip(&y).map(|(q, y)| q - y).zip(acted);
+                    loss_sum += errors().map(|(e, w)| f64::from(e * e * w)).sum::<f64>() / count;
+                    let dq: Vec<f32> = errors().map(|(e, w)| e * (scale * w) * 2.0).collect();
+                    let modules = at..at + network.params().len();
+                    let into = if last { &mut *gradients } else { &mut fresh };
+                    network.learn(&own, &now.entities, i, trail, &dq, &mut into[modules.clone()])?;
+                    at = modules.end;
+                }
+                if !last {
+                    for (sum, new) in gradients.iter_mut().flatten().zip(fresh.iter().flatten()) {
+                        *sum += new;
+                    }
                 }
             }
-            let members = critic.set.members.len() as f64;
-            let loss = (Tensor::stack(&losses, 0)?.sum_all()? / members)?;
-            let (value, grads) = backward(&loss)?;
-            self.critics[c].optimizer.step(&grads)?;
-            loss_sum += value * members;
+            if !loss_sum.is_finite() {
+                let (operation, what) = ("maddpg critic", "loss".into());
+                return Err(rl_core::Error::NotFinite { operation, what, value: loss_sum }.into());
+            }
+            optimizer.step_slices(&gradients.iter().map(|g| &g[..]).collect::<Vec<_>>())?;
         }
-        let n = self.sizes.len() as f64;
+        let n = sizes.len() as f64;
         Ok((loss_sum / n, q_sum / n))
     }
 
     /// Who gives an agent's values, and which member of its set it is.
-    fn of(&self, agent: usize) -> Result<(&Critic, usize)> {
+    fn of(critics: &[Critic], agent: usize) -> Result<(&Critic, usize)> {
         let place = |c: &Critic| c.set.members.iter().position(|&m| m == agent);
-        let found = self.critics.iter().find_map(|c| Some((c, place(c)?)));
+        let found = critics.iter().find_map(|c| Some((c, place(c)?)));
         found.ok_or_else(|| crate::Error::shape("critic", "a critic for every agent", agent))
     }
 
-    /// Qᵢ with agent i's action replaced by `action` `[B, A]`, whose gradient passes; the critic is constant.
-    pub(super) fn judge(&self, judged: &Judged, agent: usize, action: &Tensor) -> Result<Tensor> {
-        let (critic, k) = self.of(agent)?;
-        let own = self.own(critic, k, judged, Some(action))?; // [B, inputs]
-        let replaced = match self.attention {
-            true => judged.entities.replace(agent, &own)?,
-            false => Entities::none()?,
+    /// Qᵢ `[B]` with agent i's action replaced by `action` `[B, A]`, and from weights w `[B]` the gradient
+    /// ∂(Σ w Qᵢ)/∂action `[B, A]`; the critic is constant.
+    pub(super) fn judge(
+        &mut self,
+        judged: &mut Judged,
+        agent: usize,
+        action: &[f32],
+        weights: &[f32],
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let Self { critics, sizes, trail, .. } = self;
+        let (critic, k) = Self::of(critics, agent)?;
+        let network = &critic.online[0];
+        let own = own_rows(&critic.set, network, sizes, k, judged, Some(action)); // [B, inputs]
+        let before = judged.entities.replace(agent, &own);
+        let values = network.run(&own, &judged.entities, agent, trail)?.to_vec();
+        judged.entities.restore(agent, &before);
+        let down = network.blame(&own, agent, trail, weights)?; // [B, inputs]
+        let start = match network {
+            Network::Joint(_) => judged.columns.observations + judged.columns.action[agent],
+            Network::Local(_) => critic.set.observation,
+            Network::Attention(_) => Entities::longest(sizes).0,
         };
-        let seen = Judged {
-            columns: judged.columns.clone(),
-            joint: judged.joint.clone(),
-            entities: replaced,
-            asker: agent,
-        };
-        critic.online[0].value(&own, &seen, false)
+        let width = sizes[agent].1;
+        let rows = down.chunks(own.len() / weights.len().max(1));
+        Ok((values, rows.flat_map(|row| &row[start..start + width]).copied().collect()))
     }
 
-    /// Attention weights `[B][heads][N]` of an agent's critic on a batch; `None` for other critics.
+    /// Attention weights `[B][heads][N]` of an agent's critic on joint rows; `None` for other critics.
     pub(super) fn attention(
-        &self,
+        &mut self,
         columns: &Columns,
-        batch: &JointBatch,
+        joint: &[f32],
         agent: usize,
     ) -> Result<Option<Vec<f32>>> {
-        let (critic, k) = self.of(agent)?;
+        let judged = Judged::new(columns, joint, self);
+        let Self { critics, sizes, trail, .. } = self;
+        let (critic, k) = Self::of(critics, agent)?;
         let Network::Attention(network) = &critic.online[0] else { return Ok(None) };
-        let judged = Judged { asker: agent, ..Judged::new(columns, batch, self)? };
-        let own = self.own(critic, k, &judged, None)?;
-        let (_, logits) = network.forward(&own, &judged.entities, agent, false)?;
-        Ok(Some(network.weights(agent, &logits)?))
+        let own = own_rows(&critic.set, &critic.online[0], sizes, k, &judged, None);
+        network.run(&own, &judged.entities, agent, &mut trail.attention)?;
+        Ok(Some(network.weights(agent, &trail.attention)?))
     }
 
     pub(super) fn set_rate(&mut self, rate: f64) {
@@ -270,6 +305,41 @@ impl Critics {
         let all = self.critics.iter().flat_map(|c| c.online[0].params());
         all.map(|p| p.to_vec::<f32>().unwrap()).collect()
     }
+}
+
+/// What a network sees of the `k`-th member of its set, whose action may be replaced: `[B, inputs]`.
+fn own_rows(
+    set: &Set,
+    network: &Network,
+    sizes: &[(usize, usize)],
+    k: usize,
+    judged: &Judged,
+    action: Option<&[f32]>,
+) -> Vec<f32> {
+    let (columns, agent) = (judged.columns, set.members[k]);
+    let (observation, width) = sizes[agent];
+    let start = columns.observations + columns.action[agent];
+    let (longest, widest) = match network {
+        Network::Attention(_) => Entities::longest(sizes),
+        _ => (set.observation, set.action),
+    };
+    let rows = judged.joint.len() / columns.joint();
+    let mut own = Vec::with_capacity(rows * (columns.joint().max(longest + widest) + set.identity()));
+    for (b, row) in judged.joint.chunks(columns.joint()).enumerate() {
+        let action = action.map_or(&row[start..start + width], |a| &a[b * width..(b + 1) * width]);
+        if let Network::Joint(_) = network {
+            own.extend_from_slice(&row[..start]);
+            own.extend_from_slice(action);
+            own.extend_from_slice(&row[start + width..]);
+        } else {
+            own.extend_from_slice(&row[columns.observation[agent]..][..observation]);
+            own.resize(own.len() + longest - observation, 0.0);
+            own.extend_from_slice(action);
+            own.resize(own.len() + widest - width, 0.0);
+        }
+        own.extend((0..set.identity()).map(|m| f32::from(u8::from(m == k))));
+    }
+    own
 }
 
 /// y = r + γ (1 − terminated) Q′.

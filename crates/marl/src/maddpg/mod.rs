@@ -263,14 +263,14 @@ impl Maddpg {
         let mut rng = SeedStream::new(0).stream("maddpg/attention", 0);
         self.actors.act(now, Mode::Exploit, 0.0, &mut rng, &mut self.chosen)?;
         let copies = now.reset.len();
-        let mut batch = JointBatch { rows: copies, ..JointBatch::default() };
+        let mut joint = Vec::new();
         for b in 0..copies {
             for rows in now.observations.iter().chain(&self.chosen) {
                 let d = rows.len() / copies.max(1);
-                batch.joint.extend_from_slice(&rows[b * d..(b + 1) * d]);
+                joint.extend_from_slice(&rows[b * d..(b + 1) * d]);
             }
         }
-        self.critics.attention(&self.columns, &batch, agent)
+        self.critics.attention(&self.columns, &joint, agent)
     }
 
     fn update(&mut self, rng: &mut StreamRng) -> Result<()> {
@@ -284,7 +284,7 @@ impl Maddpg {
         self.updates += 1;
         if self.updates.is_multiple_of(self.config.policy_delay as u64) {
             let (columns, batch) = (&self.columns, &self.batch);
-            self.losses.actor = self.actors.update(columns, batch, &self.critics, &self.config, rng)?;
+            self.losses.actor = self.actors.update(columns, batch, &mut self.critics, &self.config, rng)?;
             self.actors.track(self.config.tau)?;
             self.critics.track(self.config.tau)?;
         }

@@ -315,15 +315,17 @@ impl Rules {
     /// Turns a discrete action into force and message.
     fn choose<const L: usize>(&self, world: &mut World<L>, lane: usize, agent: usize, action: usize) {
         let body = &self.cast.bodies[agent];
-        let (step, word) = if body.movable { (action % 5, action / 5) } else { (0, action) };
-        let sign = if self.config.flavor == Flavor::Mpe2 { -1.0 } else { 1.0 };
-        let [ux, uy] = match step {
-            1 => [sign, 0.0],
-            2 => [-sign, 0.0],
-            3 => [0.0, sign],
-            4 => [0.0, -sign],
-            _ => [0.0, 0.0],
+        let (step, word) = match action {
+            _ if !body.movable => (0, action),
+            0..5 => (action, 0),
+            _ => (action % 5, action / 5),
         };
+        // Which way is which: mpe2 counts left first.
+        const MOVES: [[[f64; 2]; 5]; 2] = [
+            [[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]],
+            [[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]],
+        ];
+        let [ux, uy] = MOVES[usize::from(self.config.flavor == Flavor::Mpe2)][step];
         (world.force[agent][0][lane], world.force[agent][1][lane]) = (ux * body.accel, uy * body.accel);
         if !body.silent {
             let message = &mut world.comm[agent * self.cast.dim_c..(agent + 1) * self.cast.dim_c];

@@ -16,10 +16,18 @@ impl<'a, T: Scalar, const L: usize> Row<'a, T, L> {
         Self { out, stride, at: 0 }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, value: &Lanes<L>) {
-        for (l, &v) in value.iter().enumerate() {
-            if let Some(cell) = self.out.get_mut(l * self.stride + self.at) {
-                *cell = T::narrow(v);
+        // One check for all lanes where they all fit.
+        if self.at + (L - 1) * self.stride < self.out.len() {
+            for (l, &v) in value.iter().enumerate() {
+                self.out[l * self.stride + self.at] = T::narrow(v);
+            }
+        } else {
+            for (l, &v) in value.iter().enumerate() {
+                if let Some(cell) = self.out.get_mut(l * self.stride + self.at) {
+                    *cell = T::narrow(v);
+                }
             }
         }
         self.at += 1;

@@ -225,6 +225,7 @@ impl<const L: usize> World<L> {
     }
 
     /// p_to − p_from.
+    #[inline]
     pub(crate) fn offset(&self, from: usize, to: usize) -> Point<L> {
         difference(&self.pos[to], &self.pos[from])
     }
@@ -244,11 +245,13 @@ impl<const L: usize> World<L> {
     }
 
     /// |p_a − p_b|.
+    #[inline]
     pub(crate) fn distance(&self, a: usize, b: usize) -> Lanes<L> {
         norm(&self.offset(a, b))
     }
 
     /// 1 in lanes where two bodies overlap, 0 elsewhere.
+    #[inline]
     pub(crate) fn overlap(&self, cast: &Cast, a: usize, b: usize) -> Lanes<L> {
         let reach = cast.bodies[a].size + cast.bodies[b].size;
         self.distance(a, b).map(|d| f64::from(d < reach))
@@ -256,6 +259,7 @@ impl<const L: usize> World<L> {
 }
 
 /// a − b.
+#[inline]
 pub(crate) fn difference<const L: usize>(a: &Point<L>, b: &Point<L>) -> Point<L> {
     let mut out = [[0.0; L]; 2];
     for axis in 0..2 {
@@ -265,11 +269,13 @@ pub(crate) fn difference<const L: usize>(a: &Point<L>, b: &Point<L>) -> Point<L>
 }
 
 /// Squared length.
+#[inline]
 pub(crate) fn square<const L: usize>([x, y]: &Point<L>) -> Lanes<L> {
     std::array::from_fn(|l| x[l] * x[l] + y[l] * y[l])
 }
 
 /// Length.
+#[inline]
 pub(crate) fn norm<const L: usize>(point: &Point<L>) -> Lanes<L> {
     square(point).map(f64::sqrt)
 }
@@ -280,6 +286,7 @@ pub(crate) fn least<const L: usize>(values: impl Iterator<Item = Lanes<L>>) -> L
 }
 
 /// a += scale · b.
+#[inline]
 pub(crate) fn add<const L: usize>(a: &mut Lanes<L>, scale: f64, b: &Lanes<L>) {
     (0..L).for_each(|l| a[l] += scale * b[l]);
 }
@@ -293,12 +300,14 @@ pub(crate) fn boundary(x: f64) -> f64 {
     }
 }
 
+#[inline]
 fn travel<const L: usize>(pos: &mut Point<L>, vel: &Point<L>) {
     for (p, v) in pos.iter_mut().zip(vel) {
         (0..L).for_each(|l| p[l] += v[l] * DT);
     }
 }
 
+#[inline]
 fn cap<const L: usize>(vel: &mut Point<L>, limit: f64) {
     let speed = norm(vel);
     for l in 0..L {
