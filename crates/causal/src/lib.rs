@@ -3,7 +3,7 @@
 //! The story of one question: *what happens to Y if I set X?*
 //!
 //! 1. [`data`] reads a CSV file and says what is wrong with it.
-//! 2. [`discovery`] learns a graph: PC, FCI, GES, GIES, DirectLiNGAM, NOTEARS, DAGMA, PCMCI, with the tests of
+//! 2. [`discovery`] learns a graph: PC, FCI, GES, GIES, DirectLiNGAM, NOTEARS, DAGMA, PCMCI, parents by score, with the tests of
 //!    [`independence`]. Or you bring the graph: [`graph`] has DAGs, CPDAGs, MPDAGs, PAGs and ADMGs.
 //! 3. [`identify`] says whether the graph lets observations answer, by which formula, or why not.
 //! 4. [`estimate`] turns the formula into a number with an interval, or into bounds.

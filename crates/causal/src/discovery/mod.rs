@@ -9,11 +9,13 @@
 //! | [`direct_lingam`] | linear, non-Gaussian noise | one DAG with strengths |
 //! | [`notears`], [`dagma`] | linear, comparable noise variances | one DAG with weights |
 //! | [`pcmci`](pcmci()) | stationary time series | lagged links; for Markov decision processes the transition graph |
+//! | [`score_parents`] | causes come first in time | the inputs with the best score of a curved regression |
 //!
 //! [`run`] is all of them behind one serialisable [`Request`], on a CSV file.
 
 mod causal_learn;
 mod continuous;
+mod dynamic;
 mod fci;
 mod ges;
 mod knowledge;
@@ -27,6 +29,7 @@ mod score;
 mod skeleton;
 
 pub use continuous::{DagmaConfig, NotearsConfig, WeightedDag, dagma, notears};
+pub use dynamic::{ScoreParentsConfig, ScoredParents, score_parents};
 pub use fci::{FciConfig, FciResult, fci, pag_of, pag_of_dag};
 pub use ges::{GesConfig, GesResult, ges, gies};
 pub use knowledge::{Environments, Knowledge, KnowledgeFile};

@@ -3,24 +3,52 @@
 use super::experience::{Units, starts};
 use super::imagination::Imagination;
 use crate::error::{Error, Result};
-use causal::rl::{CausalWorldModel, InterventionalDataset, WorldModelConfig};
+use causal::data::Table;
+use causal::discovery::{ScoreParentsConfig, score_parents};
+use causal::rl::{CausalWorldModel, InterventionalDataset, Structure, WorldModelConfig};
 use rl_core::SeedStream;
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How parents are found where `structure = "learned"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Discovery {
+    /// The set of inputs with the best score, before any mechanism is trained ([`score_parents`]).
+    Score,
+    /// Conditional mutual information while the mechanisms are trained (Wang et al. 2022). An input that others repeat has
+    /// none of its own, so it is lost where sensors are good.
+    Information,
+}
 
 /// Settings of a [`FactoredModel`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FactoredModelConfig {
-    /// The mechanisms and the search for their parents. `structure = "dense"` lets every mechanism read everything.
+    /// How parents are found: by score.
+    pub discovery: Discovery,
+    /// The score.
+    pub score: ScoreParentsConfig,
+    /// The mechanisms, and the search for information. `structure = "dense"` lets every mechanism read everything.
     pub mechanisms: WorldModelConfig,
+}
+
+impl FactoredModelConfig {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`causal::Error::Config`] naming field, value and range.
+    pub fn validate(&self) -> Result<()> {
+        self.score.validate()?;
+        Ok(self.mechanisms.validate()?)
+    }
 }
 
 impl Default for FactoredModelConfig {
     fn default() -> Self {
         let mechanisms =
             WorldModelConfig { hidden: vec![32, 32], updates: 3000, ..WorldModelConfig::default() };
-        Self { mechanisms }
+        Self { discovery: Discovery::Score, score: ScoreParentsConfig::default(), mechanisms }
     }
 }
 
@@ -57,7 +85,7 @@ pub struct FactoredModel {
 }
 
 impl FactoredModel {
-    /// Learns from experience; rows in which a variable was set teach its mechanism nothing.
+    /// Finds the parents and learns the mechanisms from experience; rows in which a variable was set teach its mechanism nothing.
     ///
     /// # Errors
     /// If the settings are out of range, there are too few steps, or the numbers are not finite.
@@ -68,7 +96,11 @@ impl FactoredModel {
     ) -> Result<Self> {
         let units = Units::of(data)?;
         let encoded = units.encode(data)?;
-        let mut mechanisms = CausalWorldModel::new(units.space.clone(), config.mechanisms.clone(), seeds)?;
+        let mut settings = config.mechanisms.clone();
+        if settings.structure == Structure::Learned && config.discovery == Discovery::Score {
+            settings.structure = Structure::Given(parents_by_score(&encoded, &config.score)?);
+        }
+        let mut mechanisms = CausalWorldModel::new(units.space.clone(), settings, seeds)?;
         mechanisms.train(&encoded, config.mechanisms.updates)?;
         let reward = units.space.len() - 1;
         let relevant = mechanisms.causes_of(reward).ones().filter(|&v| v < reward).collect();
@@ -93,11 +125,6 @@ impl FactoredModel {
     pub fn parents(&self) -> Vec<Vec<usize>> {
         let mechanisms = self.mechanisms();
         (0..=self.width()).map(|v| mechanisms.parents(v)).collect()
-    }
-
-    /// Estimated information of every input of every mechanism, nats; see [`CausalWorldModel::information`].
-    pub fn information(&self) -> Vec<Vec<f64>> {
-        self.mechanisms().information()
     }
 
     /// The variables that the reward hangs on, now or later: an abstraction of the state that planning can live with.
@@ -195,4 +222,24 @@ impl FactoredModel {
         }
         Ok(total / variables.len() as f64)
     }
+}
+
+/// The parents of every encoded change and of the reward. The reward's own place is a constant, which explains nothing.
+fn parents_by_score(encoded: &InterventionalDataset, config: &ScoreParentsConfig) -> Result<Vec<Vec<usize>>> {
+    let space = encoded.space();
+    let (numbers, real) = (space.width() + space.action().width(), f64::from);
+    let one = |variable: usize| {
+        let (mut columns, mut target) = (vec![Vec::new(); numbers], Vec::new());
+        for t in encoded.rows_of(variable).into_iter().filter_map(|row| encoded.get(row)) {
+            let all = t.state.iter().chain(t.action);
+            columns.iter_mut().zip(all).for_each(|(c, &x)| c.push(real(x)));
+            target.push(real(t.next[variable]));
+        }
+        let found = score_parents(&Table::from_columns(columns)?, &target, config)?.parents;
+        // Every number of the action is one input.
+        let mut parents: Vec<usize> = found.into_iter().map(|i| i.min(space.action_input())).collect();
+        parents.dedup();
+        Ok(parents)
+    };
+    (0..space.len()).map(one).collect()
 }

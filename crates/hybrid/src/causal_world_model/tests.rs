@@ -22,7 +22,8 @@ fn learn(structure: Structure, updates: u64) -> FactoredModel {
         ..FactoredModelConfig::default().mechanisms
     };
     let data = experience(&FAMILIAR, 1500, 1);
-    FactoredModel::learn(&data, &FactoredModelConfig { mechanisms }, SeedStream::new(2)).unwrap()
+    let config = FactoredModelConfig { mechanisms, ..FactoredModelConfig::default() };
+    FactoredModel::learn(&data, &config, SeedStream::new(2)).unwrap()
 }
 
 /// θ ← ω; ω ← θ, w, u; w ← w; a sensor follows what moves its variable and its own past; reward ← θ, ω.
@@ -105,6 +106,14 @@ fn a_plan_is_deterministic_and_imagination_follows_the_means(model: &FactoredMod
         Planner::new(config.clone(), &space).unwrap().plan(&imagination, rng).unwrap()
     };
     assert_eq!(plan(), plan());
+}
+
+#[test]
+fn the_score_finds_the_parents_behind_the_sensors() {
+    let parents = learn(Structure::Learned, 1).parents();
+    assert_eq!([&parents[0], &parents[1], &parents[6]], [&vec![1], &vec![0, 2, 7], &vec![0, 1]]);
+    // What moves the wind is either the wind or its sensor: 1500 steps can take one for the other, never need both.
+    assert_eq!(parents[2].len(), 1, "{parents:?}");
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! `hybrid-causal-world-model`: a world model that follows a discovered graph against one that reads everything.
 //!
 //! A pendulum is kept upright in gusts. Sensors repeat the state while random torques are collected; then they show noise, or
-//! the opposite, or somebody holds the wind. Both models have the same networks, data, updates and planner.
+//! the opposite, or somebody holds the wind. All models have the same networks, data, updates and planner.
 
 use crate::run::{Context, Measure, Preset, starts};
 use crate::{Figure, Line, exercises::Exercise};
 use anyhow::Result;
 use causal::rl::{InterventionalDataset, Structure};
 use hybrid::causal_world_model::{
-    FactoredModel, FactoredModelConfig, Sensors, Set, WindyPendulum, random_experience,
+    Discovery, FactoredModel, FactoredModelConfig, Sensors, Set, WindyPendulum, random_experience,
 };
 use rl_core::env::scripted::Zero;
 use rl_core::env::{Env, Episode, Simulator};
@@ -24,7 +24,7 @@ pub(in crate::exercises) struct HybridCausalWorldModel;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::exercises) struct Config {
-    /// Random steps to learn from, ascending; planning uses the models of the last.
+    /// Random steps to learn from, ascending.
     sizes: Vec<usize>,
     /// Random steps of every test.
     test_steps: usize,
@@ -97,6 +97,56 @@ impl World {
     }
 }
 
+/// A way to come by the parents.
+struct Method {
+    name: &'static str,
+    role: Role,
+    structure: Structure,
+    discovery: Discovery,
+    /// Whether it is tried with every number of steps, or with the most only.
+    every_size: bool,
+}
+
+impl Method {
+    fn all(config: &Config) -> [Self; 4] {
+        let discovery = config.model.discovery;
+        [
+            Self {
+                name: "causal",
+                role: Role::Method,
+                structure: Structure::Learned,
+                discovery,
+                every_size: true,
+            },
+            Self {
+                name: "dense",
+                role: Role::Reference,
+                structure: Structure::Dense,
+                discovery,
+                every_size: true,
+            },
+            Self {
+                name: "true graph",
+                role: Role::Reference,
+                structure: Structure::Given(true_parents()),
+                discovery,
+                every_size: false,
+            },
+            Self {
+                name: "causal by information",
+                role: Role::Ablation,
+                structure: Structure::Learned,
+                discovery: Discovery::Information,
+                every_size: false,
+            },
+        ]
+    }
+
+    fn sizes<'a>(&self, config: &'a Config) -> &'a [usize] {
+        if self.every_size { &config.sizes } else { &config.sizes[config.sizes.len() - 1..] }
+    }
+}
+
 /// What one trained model gave, per world.
 #[derive(Serialize, Deserialize)]
 struct Found {
@@ -119,11 +169,11 @@ impl Exercise for HybridCausalWorldModel {
 
     const NAME: &'static str = "hybrid-causal-world-model";
     const DESCRIPTION: &'static str = "A world model that follows a discovered graph and plans under do(·), beside a dense one, when sensors mislead and the wind is held";
-    const DURATION: [&'static str; 3] = ["3 s", "4 min", "20 min"];
+    const DURATION: [&'static str; 3] = ["3 s", "1 min", "12 min"];
 
     fn config(preset: Preset) -> Config {
         let config = Config {
-            sizes: vec![500, 1000, 2000, 4000],
+            sizes: vec![500, 2000, 8000],
             test_steps: 2000,
             starts: 10,
             steps: 50,
@@ -160,12 +210,14 @@ impl Exercise for HybridCausalWorldModel {
                 }
             }
             Preset::Quick => config,
-            Preset::Full => Config { sizes: vec![250, 500, 1000, 2000, 4000, 8000], starts: 30, ..config },
+            Preset::Full => {
+                Config { sizes: vec![250, 500, 1000, 2000, 4000, 8000, 16000], starts: 30, ..config }
+            }
         }
     }
 
     fn validate(config: &Config) -> Result<()> {
-        config.model.mechanisms.validate()?;
+        config.model.validate()?;
         config.planner.validate()?;
         let ascending = config.sizes.windows(2).all(|w| w[0] < w[1]);
         let enough = config.sizes.first().is_some_and(|&n| n >= 100);
@@ -180,20 +232,18 @@ impl Exercise for HybridCausalWorldModel {
     fn run(config: &Config, ctx: &mut Context) -> Result<()> {
         let worlds = World::all(config);
         references(config, &worlds, ctx)?;
-        let mut lines = vec![];
-        for (method, role, structure) in [
-            ("causal", Role::Method, Structure::Learned),
-            ("dense", Role::Reference, Structure::Dense),
-            ("true graph", Role::Reference, Structure::Given(true_parents())),
-        ] {
-            let trials = trials(config, &worlds, (method, structure), ctx)?;
-            hand_in(config, &worlds, (method, role), &trials, ctx)?;
-            for world in [0, 2] {
-                lines.push(Line {
-                    name: format!("{method}, {}", worlds[world].name),
+        let (mut errors, mut returns) = (vec![], vec![]);
+        for method in Method::all(config) {
+            let trials = trials(config, &worlds, &method, ctx)?;
+            hand_in(config, &worlds, &method, &trials, ctx)?;
+            for world in [0, 2].into_iter().filter(|_| method.every_size) {
+                let line = |y: Vec<f64>| Line {
+                    name: format!("{}, {}", method.name, worlds[world].name),
                     x: config.sizes.iter().map(|&n| n as f64).collect(),
-                    y: trials.iter().map(|t| t.errors[world]).collect(),
-                });
+                    y,
+                };
+                errors.push(line(trials.iter().map(|t| t.errors[world]).collect()));
+                returns.push(line(trials.iter().map(|t| t.returns[world]).collect()));
             }
         }
         ctx.figure(Figure {
@@ -201,7 +251,14 @@ impl Exercise for HybridCausalWorldModel {
             title: "Prediction error by random steps to learn from".into(),
             x_label: "random steps".into(),
             y_label: "squared error, share of variance".into(),
-            lines,
+            lines: errors,
+        });
+        ctx.figure(Figure {
+            name: "return-by-steps".into(),
+            title: "Return of planning by random steps to learn from".into(),
+            x_label: "random steps".into(),
+            y_label: "return".into(),
+            lines: returns,
         });
         ctx.note(
             "All models have the same networks, data, updates and planner; they differ in what each mechanism may read. The \
@@ -211,23 +268,19 @@ impl Exercise for HybridCausalWorldModel {
     }
 }
 
-/// Trains the models of one structure on every size.
-fn trials(
-    config: &Config,
-    worlds: &[World; 4],
-    (method, structure): (&str, Structure),
-    ctx: &mut Context,
-) -> Result<Vec<Found>> {
+/// Trains the models of one method.
+fn trials(config: &Config, worlds: &[World; 4], method: &Method, ctx: &mut Context) -> Result<Vec<Found>> {
     let mut all = vec![];
-    for (k, &size) in config.sizes.iter().enumerate() {
-        let (last, streams) = (k + 1 == config.sizes.len(), ctx.streams);
-        let found = ctx.session.once(&format!("{size} steps/{method}"), |stage| {
+    for &size in method.sizes(config) {
+        let streams = ctx.streams;
+        let found = ctx.session.once(&format!("{size} steps/{}", method.name), |stage| {
             let data = worlds[0].experience(size, "training", streams)?;
             let mut settings = config.model.clone();
-            settings.mechanisms.structure = structure.clone();
+            settings.discovery = method.discovery;
+            settings.mechanisms.structure = method.structure.clone();
             let seeds = rl_core::SeedStream::new(streams.derive("model", size as u64));
             let model = FactoredModel::learn(&data, &settings, seeds)?;
-            examine(config, worlds, &model, last, streams, stage)
+            examine(config, worlds, &model, streams, stage)
         })?;
         all.push(found);
     }
@@ -238,7 +291,6 @@ fn examine(
     config: &Config,
     worlds: &[World; 4],
     model: &FactoredModel,
-    plan: bool,
     streams: rl_core::SeedStream,
     stage: &mut Stage<'_>,
 ) -> Result<Found> {
@@ -247,17 +299,14 @@ fn examine(
         let test = world.experience(config.test_steps, "test", streams)?;
         found.errors.push(model.error(&test, world.variables(), 1, &world.set())?);
         found.ahead.push(model.error(&test, world.variables(), AHEAD, &world.set())?);
-        if plan {
-            stage.progress(k as u64, worlds.len() as u64 + 1)?;
-            found.returns.push(planned(config, world, model, &world.set(), streams)?);
-        }
+        stage.progress(k as u64, worlds.len() as u64 + 1)?;
+        found.returns.push(planned(config, world, model, &world.set(), streams)?);
     }
-    if plan {
-        found.untold = planned(config, &worlds[3], model, &[], streams)?;
-    }
+    found.untold = planned(config, &worlds[3], model, &[], streams)?;
     let parents = model.parents();
     for (v, truth) in true_parents().iter().enumerate().filter(|(v, _)| VARIABLES.contains(v) || *v == 6) {
-        let differs = |i: &usize| parents[v].contains(i) != truth.contains(i);
+        // The velocity moves its own change at its limit only, which is hardly ever met: counted neither way.
+        let differs = |i: &usize| (v, *i) != (1, 1) && parents[v].contains(i) != truth.contains(i);
         found.wrong += (0..8).filter(differs).count() as f64;
     }
     Ok(found)
@@ -306,31 +355,38 @@ fn references(config: &Config, worlds: &[World; 4], ctx: &mut Context) -> Result
 fn hand_in(
     config: &Config,
     worlds: &[World; 4],
-    (method, role): (&str, Role),
+    method: &Method,
     trials: &[Found],
     ctx: &mut Context,
 ) -> Result<()> {
     let (Some(last), Some(&most)) = (trials.last(), config.sizes.last()) else { return Ok(()) };
-    let step = most as u64;
+    let (name, role, step) = (method.name, method.role, most as u64);
     for (k, world) in worlds.iter().enumerate() {
-        ctx.score(world.name, method, role, ERROR, step, last.errors[k])?;
-        ctx.score(world.name, method, role, ERROR_AHEAD, step, last.ahead[k])?;
-        ctx.score(world.name, method, role, Measure::RETURN, step, last.returns[k])?;
+        ctx.score(world.name, name, role, ERROR, step, last.errors[k])?;
+        ctx.score(world.name, name, role, ERROR_AHEAD, step, last.ahead[k])?;
+        ctx.score(world.name, name, role, Measure::RETURN, step, last.returns[k])?;
     }
-    let name = format!("{method}, not told of the held wind");
-    ctx.score(worlds[3].name, &name, Role::Ablation, Measure::RETURN, step, last.untold)?;
+    let untold = format!("{name}, not told of the held wind");
+    ctx.score(worlds[3].name, &untold, Role::Ablation, Measure::RETURN, step, last.untold)?;
+    let discovered = method.structure == Structure::Learned;
+    if discovered {
+        ctx.score("graph", name, role, WRONG, step, last.wrong)?;
+    }
+    if !method.every_size {
+        return Ok(());
+    }
     for (trial, &size) in trials.iter().zip(&config.sizes).take(trials.len() - 1) {
         for (k, world) in worlds.iter().enumerate() {
             let task = format!("{}, {size} steps", world.name);
-            ctx.score(&task, method, role, ERROR, size as u64, trial.errors[k])?;
+            ctx.score(&task, name, role, ERROR, size as u64, trial.errors[k])?;
+            ctx.score(&task, name, role, Measure::RETURN, size as u64, trial.returns[k])?;
+        }
+        if discovered {
+            ctx.score(&format!("graph, {size} steps"), name, role, WRONG, size as u64, trial.wrong)?;
         }
     }
     let understood = trials.iter().position(|t| t.errors[2] <= config.understood);
     // Never within the sizes tried: counted as twice the largest.
     let needed = understood.map_or(2 * most, |k| config.sizes[k]);
-    ctx.score(worlds[2].name, method, role, NEEDED, step, needed as f64)?;
-    if method == "causal" {
-        ctx.score("graph", method, role, WRONG, step, last.wrong)?;
-    }
-    Ok(())
+    ctx.score(worlds[2].name, name, role, NEEDED, step, needed as f64)
 }

@@ -62,7 +62,7 @@ impl Exercise for HybridCredit {
             noise: 1.0,
             target: 2.0,
             episodes: 2000,
-            learning_rates: vec![0.02, 0.05, 0.1],
+            learning_rates: vec![0.05, 0.1],
             learners: CreditConfig::default(),
         };
         match preset {
@@ -70,7 +70,9 @@ impl Exercise for HybridCredit {
                 Config { workshops: 1, agents: vec![2], episodes: 150, learning_rates: vec![0.05], ..config }
             }
             Preset::Quick => config,
-            Preset::Full => Config { workshops: 20, ..config },
+            Preset::Full => {
+                Config { workshops: 20, learning_rates: vec![0.02, 0.05, 0.1, 0.2, 0.4], ..config }
+            }
         }
     }
 

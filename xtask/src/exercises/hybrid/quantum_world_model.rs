@@ -40,7 +40,7 @@ impl Exercise for HybridQuantumWorldModel {
 
     const NAME: &'static str = "hybrid-quantum-world-model";
     const DESCRIPTION: &'static str = "A circuit and a network of equal size learn in the imagination of a learned CartPole and in the real one, by real steps";
-    const DURATION: [&'static str; 3] = ["2 s", "3 min", "8 min"];
+    const DURATION: [&'static str; 3] = ["2 s", "10 s", "10 s"];
 
     fn config(preset: Preset) -> Config {
         let reinforce = ReinforceConfig { solved: None, ..ReinforceConfig::default() };

@@ -57,7 +57,7 @@ impl Exercise for HybridSelection {
 
     const NAME: &'static str = "hybrid-selection";
     const DESCRIPTION: &'static str = "A bandit gives slices of the budget to DQN, PPO, a world model or a circuit while they train; regret against the best in hindsight";
-    const DURATION: [&'static str; 3] = ["2 s", "4 min", "12 min"];
+    const DURATION: [&'static str; 3] = ["2 s", "30 s", "2 min"];
 
     fn config(preset: Preset) -> Config {
         let exploration = Schedule::Linear { start: 1.0, end: 0.04, steps: 3000 };
