@@ -196,7 +196,7 @@ fn statistics_abreast<R: Real>(norm: Norm, rows: &[R], n: usize) -> [(R, R); ABR
     if let Norm::Layer { eps } = norm {
         let mut means = row_sums(rows, n, None);
         for mean in &mut means {
-            *mean = *mean / count;
+            *mean /= count;
         }
         let squares = row_sums(rows, n, Some(&means));
         for l in 0..ABREAST {
