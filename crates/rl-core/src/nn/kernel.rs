@@ -155,19 +155,13 @@ pub fn matmul<R: Real>(
 ) {
     let turned = b.turned((m, n, k));
     let b = if turned.is_empty() { b } else { Mat::rows(&turned, n) };
-    product(c, ldc, add, a, b, (m, n, k));
+    product(c, ldc, add, [a, b], (m, n, k));
 }
 
 /// [`matmul`] with both operands as they are.
 #[allow(unsafe_code)]
-fn product<R: Real>(
-    c: &mut [R],
-    ldc: usize,
-    add: bool,
-    a: Mat<R>,
-    b: Mat<R>,
-    (m, n, k): (usize, usize, usize),
-) {
+fn product<R: Real>(c: &mut [R], ldc: usize, add: bool, [a, b]: [Mat<R>; 2], shape: (usize, usize, usize)) {
+    let (m, n, k) = shape;
     if m == 0 || n == 0 {
         return;
     }
@@ -362,7 +356,7 @@ mod tests {
             let (mut fast, mut plain, mut packed) = (vec![0.5; m * n], vec![0.5; m * n], vec![0.5; m * n]);
             matmul(&mut fast, n, true, Mat::rows(&a, k), view, (m, n, k));
             matmul(&mut plain, n, true, Mat::rows(&a, k), Mat::rows(&b, n), (m, n, k));
-            product(&mut packed, n, true, Mat::rows(&a, k), view, (m, n, k));
+            product(&mut packed, n, true, [Mat::rows(&a, k), view], (m, n, k));
             let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&fast), bits(&plain));
             assert_eq!(bits(&fast), bits(&packed));

@@ -52,7 +52,7 @@ impl Exercise for HybridCredit {
 
     const NAME: &'static str = "hybrid-credit";
     const DESCRIPTION: &'static str = "Difference rewards and counterfactual baselines from a causal model, true or learned from play, against one shared reward";
-    const DURATION: [&'static str; 3] = ["1 s", "1 min", "5 min"];
+    const DURATION: [&'static str; 3] = ["1 s", "10 s", "5 min"];
 
     fn config(preset: Preset) -> Config {
         let config = Config {
