@@ -89,7 +89,7 @@ fn acrobot_dqn(steps: u64) -> DqnConfig {
         capacity: 50_000,
         learning_starts: steps / 100,
         train_every: 1,
-        updates_per_training: 1,
+        updates_per_training: 2,
         target_every: 500,
         n_step: 3,
         exploration: exploration(0.01, steps * 12 / 100),

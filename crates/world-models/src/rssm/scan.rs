@@ -235,7 +235,11 @@ impl<R: Real> Scan<R> {
         let mut h_rows = buffer(deter);
         let (mut dh, mut dh_next) = (vec![zero; batch * deter], vec![zero; batch * deter]);
         let mut ds_next = vec![zero; batch * stoch];
-        let linear = Linear { params, rows: batch };
+        let back = |weight, n, k| Transposed::new(params, weight, (batch, k, n));
+        let from_posterior = back(self.offsets.posterior, 2 * stoch, deter);
+        let from_prior = back(self.offsets.prior.0, 2 * stoch, deter);
+        let from_hidden = back(self.offsets.hidden.0, 3 * deter, deter);
+        let from_input = back(self.offsets.input.0, 3 * deter, stoch);
         for t in (0..steps).rev() {
             let narrow = self.rows(t, 2 * stoch);
             for b in 0..batch {
@@ -255,23 +259,15 @@ impl<R: Real> Scan<R> {
                 self.sample_backward(row, out, ds, dq, dp);
             }
             dh.iter_mut().zip(&dh_next).for_each(|(d, &n)| *d += n);
-            let weight = self.offsets.posterior;
-            linear.backward_input(weight, &dposterior[narrow.clone()], 2 * stoch, &mut dh, deter, true);
-            linear.backward_input(self.offsets.prior.0, &dprior[narrow], 2 * stoch, &mut dh, deter, true);
+            from_posterior.apply(&dposterior[narrow.clone()], &mut dh, true);
+            from_prior.apply(&dprior[narrow], &mut dh, true);
             let wide = self.rows(t, 3 * deter);
             let before = &c.before[self.rows(t, deter)];
             let entered = (&c.from_input[wide.clone()], &c.from_hidden[wide.clone()], before);
             let gradients = (&mut dinput[wide.clone()], &mut dhidden[wide.clone()], &mut dh_next[..]);
             gates_backward(entered, &dh, gradients, deter);
-            linear.backward_input(
-                self.offsets.hidden.0,
-                &dhidden[wide.clone()],
-                3 * deter,
-                &mut dh_next,
-                deter,
-                true,
-            );
-            linear.backward_input(self.offsets.input.0, &dinput[wide], 3 * deter, &mut ds_next, stoch, false);
+            from_hidden.apply(&dhidden[wide.clone()], &mut dh_next, true);
+            from_input.apply(&dinput[wide], &mut ds_next, false);
             for b in 0..batch {
                 if first[t * batch + b] > R::real(0.5) {
                     dh_next[b * deter..][..deter].fill(zero);
@@ -344,11 +340,29 @@ impl<R: Real> Linear<'_, R> {
         let w = Mat::rows(&self.params[weight..][..k * n], n);
         matmul(y, n, true, Mat::rows(x, k), w, (self.rows, n, k));
     }
+}
 
-    /// `dx (+)= dy Wᵀ` for the first `k` inputs.
-    fn backward_input(&self, weight: usize, dy: &[R], n: usize, dx: &mut [R], k: usize, add: bool) {
-        let w = Mat::rows(&self.params[weight..][..k * n], n).t();
-        matmul(dx, k, add, Mat::rows(dy, n), w, (self.rows, k, n));
+/// The first `k` rows of a weight with `n` columns, transposed once for the products of all steps.
+struct Transposed<'a, R> {
+    weight: &'a [R],
+    /// In rows; empty where the product does as well without.
+    turned: Vec<R>,
+    shape: (usize, usize, usize),
+}
+
+impl<'a, R: Real> Transposed<'a, R> {
+    fn new(params: &'a [R], weight: usize, shape: (usize, usize, usize)) -> Self {
+        let (_, k, n) = shape;
+        let weight = &params[weight..][..k * n];
+        Self { weight, turned: Mat::rows(weight, n).t().turned(shape), shape }
+    }
+
+    /// `dx (+)= dy Wᵀ`.
+    fn apply(&self, dy: &[R], dx: &mut [R], add: bool) {
+        let (_, k, n) = self.shape;
+        let in_rows = Mat::rows(&self.turned, k);
+        let weight = if self.turned.is_empty() { Mat::rows(self.weight, n).t() } else { in_rows };
+        matmul(dx, k, add, Mat::rows(dy, n), weight, self.shape);
     }
 }
 

@@ -88,15 +88,17 @@ impl Layer {
         let (k, n, zero) = (self.inputs, self.outputs, R::real(0.0));
         let Cache { output, before_activation, normalised, inverse_std } = cache;
         let (norm, input) = (self.norm != Norm::None, self.activation.needs_input());
-        output.resize(rows * n, zero);
+        output.clear();
+        output.reserve(rows * n);
         normalised.resize(if norm { rows * n } else { 0 }, zero);
         inverse_std.resize(if norm { rows } else { 0 }, zero);
         before_activation.resize(if input { rows * n } else { 0 }, zero);
         for first in (0..rows).step_by(self.block(rows)) {
             let count = self.block(rows).min(rows - first);
             let part = first * n..(first + count) * n;
+            (0..count).for_each(|_| output.extend_from_slice(self.bias(params)));
             let y = &mut output[part.clone()];
-            self.product(params, count, &x[first * k..], k, y);
+            self.add_product(params, count, &x[first * k..], k, y);
             if norm {
                 let scale = &params[self.scale..][..n];
                 let shift = match self.norm {
