@@ -235,15 +235,18 @@ pub(super) fn record(mlp: &Mlp, x: &[f32], tape: &mut Tape<f32>) -> Result<()> {
     })?)
 }
 
-/// [`Mlp::retrace`] likewise.
+/// [`Mlp::retrace`] likewise; what the gradient held before does not matter.
 pub(super) fn retrace(
     mlp: &Mlp,
     x: &[f32],
     tape: &mut Tape<f32>,
     dy: &mut Vec<f32>,
-    gradient: Option<&mut [f32]>,
+    mut gradient: Option<&mut [f32]>,
     input_gradient: bool,
 ) -> Result<()> {
+    if let Some(gradient) = gradient.as_deref_mut() {
+        gradient.fill(0.0);
+    }
     Ok(mlp.params().with(|p| {
         mlp.retrace(p, x, tape, dy, gradient, input_gradient);
         Ok(())

@@ -37,7 +37,7 @@ use candle_core::{DType, Device};
 use loss::Sample;
 use policy::Policy;
 use rl_core::experiment::{Persist, TrainState};
-use rl_core::nn::mlp::{Activation, Workspace};
+use rl_core::nn::mlp::{Activation, Tape, Workspace};
 use rl_core::nn::{Init, Mlp, MlpConfig, Norm, Params, params};
 use rl_core::optim::{Clip, Optimizer, OptimizerConfig};
 use rl_core::returns::gae;
@@ -156,6 +156,7 @@ struct Team {
     policy_optimizer: Optimizer,
     critic_optimizer: Optimizer,
     norm: ValueNorm,
+    tape: Tape<f32>,
 }
 
 /// An IPPO, MAPPO, IA2C or MAA2C learner, with or without communication.
@@ -231,6 +232,7 @@ impl Ppo {
                 policy_optimizer,
                 critic_optimizer,
                 norm: ValueNorm::default(),
+                tape: Tape::default(),
             })
         };
         Ok(Self {
@@ -280,11 +282,11 @@ impl Ppo {
             }
             sample.normalise(self.config.normalise_advantages, self.config.value_norm.then_some(&team.norm));
             let mut parts = sample.parts(self.config.minibatches, rng);
-            let mut ready = loss::Part::all(team, &sample, &parts)?;
+            let mut ready = loss::Part::all(team, &sample, &parts);
             for epoch in 0..self.config.epochs {
                 if epoch > 0 && self.config.minibatches > 1 {
                     parts = sample.parts(self.config.minibatches, rng);
-                    ready = loss::Part::all(team, &sample, &parts)?;
+                    ready = loss::Part::all(team, &sample, &parts);
                 }
                 for part in &ready {
                     let losses = loss::step(team, part, &self.config)?;

@@ -35,14 +35,6 @@ impl Policy {
     pub(super) fn noise(&self) -> usize {
         if let Self::Team(_, noise) = self { *noise } else { 0 }
     }
-
-    /// Outputs `[members · R, A]` of `[members · R, input + noise]`.
-    pub(super) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Alone(mlp) => Ok(mlp.forward(rows)?),
-            Self::Team(network, _) => Ok(network.forward(rows, None)?.0),
-        }
-    }
 }
 
 /// Rows with `noise` columns of `draws` behind their own.

@@ -162,54 +162,24 @@ impl Layer {
     }
 }
 
-/// Rows whose sums run side by side. Each sum keeps the order of its elements, so that it has the same bits wherever
-/// the row stands; one after the other, every addition would wait for the one before.
-const ABREAST: usize = 8;
-
-/// Σ (vᵢ − m)² of each row, or Σ vᵢ without `centres`.
+/// Σ term(aᵢ, bᵢ) of two rows in sixteen partial sums, added pairwise: vectorises, and has one order on every machine.
 #[inline(always)]
-fn row_sums<R: Real>(rows: &[R], n: usize, centres: Option<&[R; ABREAST]>) -> [R; ABREAST] {
-    let mut sums = [R::real(-0.0); ABREAST];
-    let (a, rest) = rows.split_at(n);
-    let (b, rest) = rest.split_at(n);
-    let (c, rest) = rest.split_at(n);
-    let (d, rest) = rest.split_at(n);
-    let (e, rest) = rest.split_at(n);
-    let (f, rest) = rest.split_at(n);
-    let (g, h) = rest.split_at(n);
-    let h = &h[..n];
-    for j in 0..n {
-        let column = [a[j], b[j], c[j], d[j], e[j], f[j], g[j], h[j]];
-        for l in 0..ABREAST {
-            sums[l] += match centres {
-                Some(m) => (column[l] - m[l]) * (column[l] - m[l]),
-                None => column[l],
-            };
+fn row_sum<R: Real>(a: &[R], b: &[R], term: impl Fn(R, R) -> R) -> R {
+    let mut partial = [R::real(0.0); 16];
+    let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
+    let mut tail = R::real(0.0);
+    a_chunks.remainder().iter().zip(b_chunks.remainder()).for_each(|(&x, &y)| tail += term(x, y));
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for i in 0..16 {
+            partial[i] += term(x[i], y[i]);
         }
     }
-    sums
-}
-
-/// 1/σ and the mean of eight rows.
-#[inline(always)]
-fn statistics_abreast<R: Real>(norm: Norm, rows: &[R], n: usize) -> [(R, R); ABREAST] {
-    let count = R::real(n as f64);
-    let mut all = [(R::real(1.0), R::real(0.0)); ABREAST];
-    if let Norm::Layer { eps } = norm {
-        let mut means = row_sums(rows, n, None);
-        for mean in &mut means {
-            *mean /= count;
-        }
-        let squares = row_sums(rows, n, Some(&means));
-        for l in 0..ABREAST {
-            all[l] = ((squares[l] / count + R::real(eps)).sqrt().recip(), means[l]);
-        }
-    } else {
-        for (l, row) in rows.chunks_exact(n).enumerate() {
-            all[l] = statistics(norm, row);
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            partial[i] += partial[i + half];
         }
     }
-    all
+    partial[0] + tail
 }
 
 /// 1/σ and the mean of one row.
@@ -219,8 +189,8 @@ fn statistics<R: Real>(norm: Norm, row: &[R]) -> (R, R) {
     match norm {
         Norm::None => (R::real(1.0), R::real(0.0)),
         Norm::Layer { eps } => {
-            let mean = row.iter().copied().sum::<R>() / n;
-            let variance = row.iter().map(|&v| (v - mean) * (v - mean)).sum::<R>() / n;
+            let mean = row_sum(row, row, |v, _| v) / n;
+            let variance = row_sum(row, row, |v, _| (v - mean) * (v - mean)) / n;
             ((variance + R::real(eps)).sqrt().recip(), mean)
         }
         Norm::Rms { eps } => ((dot_inline(row, row) / n + R::real(eps)).sqrt().recip(), R::real(0.0)),
@@ -248,15 +218,7 @@ fn spread<R: Real>((inverse, mean): (R, R), row: &mut [R], normalised: &mut [R],
 vectorised! {
     /// Replaces rows by their normalised and scaled values.
     fn normalise_in_place<R: Real>(norm: Norm, rows: &mut [R], scale: &[R]) {
-        let n = scale.len();
-        let mut blocks = rows.chunks_exact_mut(ABREAST * n);
-        for block in &mut blocks {
-            let all = statistics_abreast(norm, block, n);
-            for (row, &moments) in block.chunks_exact_mut(n).zip(&all) {
-                rescale(moments, row, scale);
-            }
-        }
-        for row in blocks.into_remainder().chunks_exact_mut(n) {
+        for row in rows.chunks_exact_mut(scale.len()) {
             rescale(statistics(norm, row), row, scale);
         }
     }
@@ -271,21 +233,11 @@ vectorised! {
         shift: &[R],
     ) {
         let n = scale.len();
-        let mut all = [(R::real(0.0), R::real(0.0)); ABREAST];
-        let blocks = rows.chunks_mut(ABREAST * n).zip(normalised.chunks_mut(ABREAST * n));
-        for ((rows, normalised), inverse_std) in blocks.zip(inverse_std.chunks_mut(ABREAST)) {
-            if inverse_std.len() == ABREAST {
-                all = statistics_abreast(norm, rows, n);
-            } else {
-                for (moments, row) in all.iter_mut().zip(rows.chunks_exact(n)) {
-                    *moments = statistics(norm, row);
-                }
-            }
-            let each = rows.chunks_exact_mut(n).zip(normalised.chunks_exact_mut(n));
-            for (((row, out), inverse), &moments) in each.zip(inverse_std).zip(&all) {
-                *inverse = moments.0;
-                spread(moments, row, out, scale, shift);
-            }
+        let each = rows.chunks_exact_mut(n).zip(normalised.chunks_exact_mut(n));
+        for ((row, out), inverse) in each.zip(inverse_std) {
+            let moments = statistics(norm, row);
+            *inverse = moments.0;
+            spread(moments, row, out, scale, shift);
         }
     }
 
@@ -299,22 +251,12 @@ vectorised! {
     ) {
         let n = scale.len();
         let count = R::real(n as f64);
-        let blocks = dy.chunks_mut(ABREAST * n).zip(normalised.chunks(ABREAST * n));
-        for ((dy, normalised), inverse_std) in blocks.zip(inverse_std.chunks(ABREAST)) {
-            for d in dy.chunks_exact_mut(n) {
-                d.iter_mut().zip(scale).for_each(|(d, &g)| *d *= g);
-            }
-            let mut sums = [R::real(0.0); ABREAST];
-            if centred && inverse_std.len() == ABREAST {
-                sums = row_sums(dy, n, None);
-            } else if centred {
-                sums.iter_mut().zip(dy.chunks_exact(n)).for_each(|(s, d)| *s = d.iter().copied().sum::<R>());
-            }
-            let each = dy.chunks_exact_mut(n).zip(normalised.chunks_exact(n));
-            for (((d, v), &inverse), &sum) in each.zip(inverse_std).zip(&sums) {
-                let (along, mean) = (dot_inline(d, v) / count, sum / count);
-                d.iter_mut().zip(v).for_each(|(d, &v)| *d = (*d - mean - v * along) * inverse);
-            }
+        let each = dy.chunks_exact_mut(n).zip(normalised.chunks_exact(n));
+        for ((d, v), &inverse) in each.zip(inverse_std) {
+            d.iter_mut().zip(scale).for_each(|(d, &g)| *d *= g);
+            let mean = if centred { row_sum(d, d, |d, _| d) / count } else { R::real(0.0) };
+            let along = dot_inline(d, v) / count;
+            d.iter_mut().zip(v).for_each(|(d, &v)| *d = (*d - mean - v * along) * inverse);
         }
     }
 

@@ -279,19 +279,16 @@ impl Mlp {
     }
 
     /// The gradients of what [`record`](Self::record) computed from the same `params` and `x`: `dy` holds ∂/∂output at
-    /// first and, with `input_gradient`, ∂/∂x at last; ∂/∂params replaces what `dparams` held.
+    /// first and, with `input_gradient`, ∂/∂x at last; ∂/∂params is added to `dparams`.
     pub fn retrace<R: Real>(
         &self,
         params: &[R],
         x: &[R],
         tape: &mut Tape<R>,
         dy: &mut Vec<R>,
-        mut dparams: Option<&mut [R]>,
+        dparams: Option<&mut [R]>,
         input_gradient: bool,
     ) {
-        if let Some(dparams) = dparams.as_deref_mut() {
-            dparams.fill(R::real(0.0));
-        }
         let Tape { caches, spare } = tape;
         node::backward(&self.layers, params, caches, (x, dy, spare), dparams, input_gradient);
     }
@@ -417,7 +414,7 @@ mod tests {
                     a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-10 * b.abs().max(1.0))
                 };
                 assert!(close(mlp.record(&params, &x, &mut tape), &flat(&y)));
-                let (mut dy, mut dparams) = (seed.clone(), vec![7.0; params.len()]);
+                let (mut dy, mut dparams) = (seed.clone(), vec![0.0; params.len()]);
                 mlp.retrace(&params, &x, &mut tape, &mut dy, Some(&mut dparams), true);
                 assert!(close(&dy, &flat(grads.get(&var).unwrap())));
                 assert!(close(&dparams, &flat(grads.get(mlp.params().var()).unwrap())));

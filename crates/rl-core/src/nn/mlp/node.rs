@@ -52,7 +52,7 @@ pub(super) fn forward<R: Real>(layers: &[Layer], params: &[R], x: &[R], caches: 
 }
 
 /// The way back of [`forward`]: `dy` holds the gradient of the output at first and, with `input_gradient`, that of the
-/// input at last; `spare` is room. Gradients of the parameters go into `dparams`, which is zero.
+/// input at last; `spare` is room. Gradients of the parameters are added to `dparams`.
 pub(super) fn backward<R: Real>(
     layers: &[Layer],
     params: &[R],
@@ -70,7 +70,7 @@ pub(super) fn backward<R: Real>(
         if let Some(dparams) = dparams.as_deref_mut() {
             let input = if i == 0 { x } else { &caches[i - 1].output };
             let dweight = &mut dparams[layer.weight..][..k * n];
-            matmul(dweight, n, false, Mat::rows(input, k).t(), Mat::rows(dy, n), (k, n, rows));
+            matmul(dweight, n, true, Mat::rows(input, k).t(), Mat::rows(dy, n), (k, n, rows));
         }
         if wanted {
             std::mem::swap(dy, spare);
