@@ -6,10 +6,10 @@ use super::{Config, Team, ValueNorm};
 use crate::{Result, gumbel};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
-use rl_core::StreamRng;
 use rl_core::nn::Mlp;
 use rl_core::nn::kernel::Real;
 use rl_core::nn::mlp::Tape;
+use rl_core::{StreamRng, vectorised};
 
 /// Rows of experience of a team, one member after another: R = members · T · B.
 #[derive(Clone, Debug, Default)]
@@ -135,14 +135,16 @@ impl Part {
 
 /// −min(ρ A, clip(ρ, 1 ± ε) A) and its slope in ln ρ. Where both are equal, as in all of a first pass, the slope is that
 /// of the unclipped term.
-pub(super) fn surrogate(log_ratio: f32, advantage: f32, clip: f32) -> (f32, f32) {
-    let ratio = log_ratio.exp();
+#[inline(always)]
+fn surrogate(log_ratio: f32, advantage: f32, clip: f32) -> (f32, f32) {
+    let ratio = log_ratio.fast_exp();
     let (plain, clipped) = (ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage);
     if plain <= clipped { (-plain, -plain) } else { (-clipped, 0.0) }
 }
 
 /// The larger of the Huber losses of a value and of the clipped value, and its slope in the value.
-pub(super) fn value_loss(v: f32, old: f32, target: f32, clip: f32, delta: f32) -> (f32, f32) {
+#[inline(always)]
+fn value_loss(v: f32, old: f32, target: f32, clip: f32, delta: f32) -> (f32, f32) {
     // ½ m² + δ (|e| − m) with m = min(|e|, δ).
     let huber = |error: f32| {
         let size = error.abs();
@@ -171,14 +173,13 @@ struct PolicyLoss<'a> {
     dlog_std: Vec<f32>,
 }
 
-impl PolicyLoss<'_> {
+vectorised! {
     /// Adds the rows from `first` on, whose outputs are `[.., A]`, and turns these into the gradient of the mean.
-    fn add(&mut self, first: usize, out: &mut [f32]) {
-        let Self { part, config, log_std, .. } = *self;
-        let width = log_std.len();
-        for (k, out) in out.chunks_exact_mut(width).enumerate() {
-            let r = first + k;
-            let weight = part.weight[r] * self.share;
+    fn judge(all: &mut PolicyLoss<'_>, first: usize, out: &mut [f32]) {
+        let PolicyLoss { part, config, log_std, share, .. } = *all;
+        let (width, clip) = (log_std.len(), config.clip as f32);
+        for (r, out) in (first..).zip(out.chunks_exact_mut(width)) {
+            let weight = part.weight[r] * share;
             let (log_prob, entropy) = match part.continuous {
                 true => gaussian(out, &part.actions[r * width..][..width], log_std),
                 false => {
@@ -186,14 +187,13 @@ impl PolicyLoss<'_> {
                     categorical(out, hidden, part.actions[r] as usize)
                 }
             };
-            let log_ratio = log_prob - part.old_log_prob[r];
-            let (loss, slope) = surrogate(log_ratio, part.advantage[r], config.clip as f32);
-            self.loss += f64::from(weight * loss);
-            self.entropy += f64::from(weight * entropy);
+            let (loss, slope) = surrogate(log_prob - part.old_log_prob[r], part.advantage[r], clip);
+            all.loss += f64::from(weight * loss);
+            all.entropy += f64::from(weight * entropy);
             let (slope, bonus) = (weight * slope, weight * config.entropy as f32);
             if part.continuous {
                 let action = &part.actions[r * width..][..width];
-                gaussian_slope(out, action, log_std, slope, bonus, &mut self.dlog_std);
+                gaussian_slope(out, action, log_std, slope, bonus, &mut all.dlog_std);
             } else {
                 categorical_slope(out, part.actions[r] as usize, entropy, slope, bonus);
             }
@@ -202,6 +202,7 @@ impl PolicyLoss<'_> {
 }
 
 /// ln π(a) and the entropy of a softmax; the logits become log-probabilities.
+#[inline(always)]
 fn categorical(logits: &mut [f32], hidden: &[f32], action: usize) -> (f32, f32) {
     logits.iter_mut().zip(hidden).for_each(|(l, h)| *l += h);
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -212,6 +213,7 @@ fn categorical(logits: &mut [f32], hidden: &[f32], action: usize) -> (f32, f32) 
 }
 
 /// From log-probabilities to the gradient of `slope · ln π(a) − bonus · H`: ∂ln π(a)/∂l = 1ₐ − p, ∂H/∂l = −p (ln p + H).
+#[inline(always)]
 fn categorical_slope(log_probs: &mut [f32], action: usize, entropy: f32, slope: f32, bonus: f32) {
     for (j, l) in log_probs.iter_mut().enumerate() {
         let (p, chosen) = (l.fast_exp(), if j == action { 1.0 } else { 0.0 });
@@ -220,6 +222,7 @@ fn categorical_slope(log_probs: &mut [f32], action: usize, entropy: f32, slope: 
 }
 
 /// ln π(a) and the entropy of a Gaussian with means `mean`.
+#[inline(always)]
 fn gaussian(mean: &[f32], action: &[f32], log_std: &[f32]) -> (f32, f32) {
     let constant = 0.5 * std::f32::consts::TAU.ln();
     let (mut log_prob, mut entropy) = (0.0, 0.0);
@@ -232,6 +235,7 @@ fn gaussian(mean: &[f32], action: &[f32], log_std: &[f32]) -> (f32, f32) {
 }
 
 /// From means to the gradient of `slope · ln π(a) − bonus · H`; that of ln σ is added to `dlog_std`.
+#[inline(always)]
 fn gaussian_slope(
     mean: &mut [f32],
     action: &[f32],
@@ -248,7 +252,7 @@ fn gaussian_slope(
 }
 
 /// Rows that go through a network and back together: what they leave stays in the second-level cache.
-const BLOCK: usize = 384;
+const BLOCK: usize = 192;
 
 /// The gradient of a network's parameters for a loss on its outputs: `slope(first row, outputs)` turns the outputs of a
 /// block of rows into their gradients.
@@ -278,11 +282,11 @@ pub(super) fn step(team: &mut Team, part: &Part, config: &Config) -> Result<[f64
     let share = 1.0 / part.weight.iter().sum::<f32>();
     let spread = log_std.to_vec::<f32>()?;
     let dlog_std = vec![0.0; spread.len()];
-    let mut judge = PolicyLoss { part, config, log_std: &spread, share, loss: 0.0, entropy: 0.0, dlog_std };
+    let mut loss = PolicyLoss { part, config, log_std: &spread, share, loss: 0.0, entropy: 0.0, dlog_std };
     match policy {
         Policy::Alone(network) => {
-            let all = gradient(network, &part.policy_rows, tape, |first, out| judge.add(first, out))?;
-            policy_optimizer.step_slices(&[&all, &judge.dlog_std])?;
+            let all = gradient(network, &part.policy_rows, tape, |first, out| judge(&mut loss, first, out))?;
+            policy_optimizer.step_slices(&[&all, &loss.dlog_std])?;
         }
         Policy::Team(network, _) => {
             // Messages go through a graph: Σ outputs · constants has the gradient of the loss.
@@ -291,9 +295,9 @@ pub(super) fn step(team: &mut Team, part: &Part, config: &Config) -> Result<[f64
             let inputs = Tensor::from_slice(&part.policy_rows, (rows, width), &Device::Cpu)?;
             let out = network.forward(&inputs, None)?.0;
             let mut slopes = out.flatten_all()?.to_vec1::<f32>()?;
-            judge.add(0, &mut slopes);
+            judge(&mut loss, 0, &mut slopes);
             let slopes = Tensor::from_vec(slopes, out.shape(), &Device::Cpu)?;
-            let dlog_std = Tensor::from_slice(&judge.dlog_std, judge.dlog_std.len(), &Device::Cpu)?;
+            let dlog_std = Tensor::from_slice(&loss.dlog_std, loss.dlog_std.len(), &Device::Cpu)?;
             let along = ((out * slopes)?.sum_all()? + (log_std.tensor() * dlog_std)?.sum_all()?)?;
             policy_optimizer.step(&along.backward()?)?;
         }
@@ -309,7 +313,7 @@ pub(super) fn step(team: &mut Team, part: &Part, config: &Config) -> Result<[f64
         }
     })?;
     critic_optimizer.step_slices(&[&all])?;
-    Ok([judge.loss - config.entropy * judge.entropy, value, judge.entropy])
+    Ok([loss.loss - config.entropy * loss.entropy, value, loss.entropy])
 }
 
 #[cfg(test)]
@@ -322,7 +326,8 @@ mod tests {
         // Ratio e with advantage 1 is clipped to 1.2 and has no slope, 1/e is kept.
         assert_eq!(surrogate(1.0, 1.0, 0.2), (-1.2, 0.0));
         let kept = (-1f32).exp();
-        assert_eq!(surrogate(-1.0, 1.0, 0.2), (-kept, -kept));
+        let (loss, slope) = surrogate(-1.0, 1.0, 0.2);
+        assert!((loss + kept).abs() < 1e-6 && slope == loss);
         assert_eq!(
             (surrogate(0.0, 3.0, 0.2).1, surrogate(0.0, -3.0, 0.2).1),
             (-3.0, 3.0),
@@ -400,11 +405,11 @@ mod tests {
             let (mut out, log_std) = (wave(rows * width, 0.37), wave(width, 0.6));
             let var = Var::from_slice(&out, (rows, width), &Device::Cpu).unwrap();
             let spread = Var::from_slice(&log_std, width, &Device::Cpu).unwrap();
-            let loss = composed(&part, &config, &var, &spread);
-            let grads = loss.backward().unwrap();
+            let want = composed(&part, &config, &var, &spread);
+            let grads = want.backward().unwrap();
             let share = 1.0 / part.weight.iter().sum::<f32>();
             let dlog_std = vec![0.0; width];
-            let mut judge = PolicyLoss {
+            let mut loss = PolicyLoss {
                 part: &part,
                 config: &config,
                 log_std: &log_std,
@@ -414,10 +419,10 @@ mod tests {
                 dlog_std,
             };
             let (first, second) = out.split_at_mut(16 * width);
-            judge.add(0, first);
-            judge.add(16, second);
-            let total = judge.loss - config.entropy * judge.entropy;
-            assert!((total - f64::from(loss.to_scalar::<f32>().unwrap())).abs() < 1e-5);
+            judge(&mut loss, 0, first);
+            judge(&mut loss, 16, second);
+            let total = loss.loss - config.entropy * loss.entropy;
+            assert!((total - f64::from(want.to_scalar::<f32>().unwrap())).abs() < 1e-5);
             let close = |a: &[f32], b: &Tensor| {
                 let b = b.flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 assert!(
@@ -427,7 +432,7 @@ mod tests {
             };
             close(&out, grads.get(&var).unwrap());
             if continuous {
-                close(&judge.dlog_std, grads.get(&spread).unwrap());
+                close(&loss.dlog_std, grads.get(&spread).unwrap());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One layer on slices: product, normalisation, activation, and their gradients.
 
 use super::{Activation, Norm};
-use crate::nn::kernel::{Mat, Real, add_column_sums, dot_inline, fill_rows, matmul};
+use crate::nn::kernel::{Mat, Real, add_column_sums, fill_rows, matmul};
 use crate::vectorised;
 
 /// Where a layer's parameters lie, and what it computes.
@@ -62,18 +62,28 @@ impl Layer {
         matmul(y, n, true, Mat::rows(x, stride), Mat::rows(&params[self.weight..], n), (rows, n, k));
     }
 
-    /// Replaces the rows of `y` by their normalised, scaled and shifted values.
-    pub(super) fn normalise_in_place<R: Real>(&self, params: &[R], y: &mut [R]) {
-        if self.norm == Norm::None {
-            return;
-        }
-        normalise_in_place(self.norm, y, &params[self.scale..][..self.outputs]);
-        self.add_shift(params, y);
+    /// Length of the bias and, where the layer normalises, scale and shift: they lie one behind the other.
+    fn vectors(&self) -> usize {
+        let parts = match self.norm {
+            Norm::None => 1,
+            Norm::Rms { .. } => 2,
+            Norm::Layer { .. } => 3,
+        };
+        parts * self.outputs
     }
 
-    pub(super) fn add_shift<R: Real>(&self, params: &[R], y: &mut [R]) {
-        if let Norm::Layer { .. } = self.norm {
-            add_to_rows(y, &params[self.shift..][..self.outputs]);
+    /// Replaces the rows of `y` by their normalised, scaled and shifted values.
+    pub(super) fn normalise_in_place<R: Real>(&self, params: &[R], y: &mut [R]) {
+        if self.norm != Norm::None {
+            normalise_in_place(self.norm, y, &params[self.scale..][..self.outputs], self.shift(params));
+        }
+    }
+
+    /// What a normalising layer adds at last; empty if it adds nothing.
+    fn shift<'a, R>(&self, params: &'a [R]) -> &'a [R] {
+        match self.norm {
+            Norm::Layer { .. } => &params[self.shift..][..self.outputs],
+            _ => &[],
         }
     }
 
@@ -101,12 +111,8 @@ impl Layer {
             self.add_product(params, count, &x[first * k..], k, y);
             if norm {
                 let scale = &params[self.scale..][..n];
-                let shift = match self.norm {
-                    Norm::Layer { .. } => &params[self.shift..][..n],
-                    _ => &[],
-                };
-                let inverse_std = &mut inverse_std[first..first + count];
-                normalise(self.norm, &mut normalised[part.clone()], inverse_std, y, scale, shift);
+                let kept = (&mut normalised[part.clone()], &mut inverse_std[first..first + count]);
+                normalise(self.norm, kept.0, kept.1, y, scale, self.shift(params));
             }
             if input {
                 before_activation[part].copy_from_slice(y);
@@ -133,26 +139,24 @@ impl Layer {
         let part = |of: &'_ [R], range: std::ops::Range<usize>| -> std::ops::Range<usize> {
             if of.is_empty() { 0..0 } else { range }
         };
+        // Where nobody wants them, gradients go here.
+        let mut unwanted = vec![R::real(0.0); if dparams.is_none() { 3 * n } else { 0 }];
         for first in (0..rows).step_by(self.block(rows)) {
             let count = self.block(rows).min(rows - first);
             let range = first * n..(first + count) * n;
             let dy = &mut dy[range.clone()];
             let input = &cache.before_activation[part(&cache.before_activation, range.clone())];
             self.activation.backward(dy, input, &cache.output[range.clone()]);
-            if self.norm != Norm::None {
-                let normalised = &cache.normalised[range];
-                if let Some(dparams) = dparams.as_deref_mut() {
-                    if let Norm::Layer { .. } = self.norm {
-                        add_column_sums(&mut dparams[self.shift..][..n], dy);
-                    }
-                    add_column_dots(&mut dparams[self.scale..][..n], dy, normalised);
-                }
+            let gradients = match dparams.as_deref_mut() {
+                Some(all) => &mut all[self.bias..][..self.vectors()],
+                None => &mut unwanted[..self.vectors()],
+            };
+            if self.norm == Norm::None {
+                add_column_sums(gradients, dy);
+            } else {
                 let centred = matches!(self.norm, Norm::Layer { .. });
-                let inverse_std = &cache.inverse_std[first..first + count];
-                normalise_backward(centred, dy, normalised, inverse_std, &params[self.scale..][..n]);
-            }
-            if let Some(dparams) = dparams.as_deref_mut() {
-                add_column_sums(&mut dparams[self.bias..][..n], dy);
+                let kept = (&cache.normalised[range], &cache.inverse_std[first..first + count]);
+                normalise_backward(centred, dy, kept.0, kept.1, &params[self.scale..][..n], gradients);
             }
             if !dx.is_empty() {
                 let dx = &mut dx[first * k..(first + count) * k];
@@ -162,68 +166,68 @@ impl Layer {
     }
 }
 
+/// Numbers that loops over rows take at a time: one register of the widest unit in f32.
+const LANES: usize = 16;
+
+/// `to[i] = f(to[i], a[i], b[i])` up to the shortest.
+#[inline(always)]
+fn each<R: Real>(to: &mut [R], a: &[R], b: &[R], f: impl Fn(R, R, R) -> R) {
+    to.iter_mut().zip(a).zip(b).for_each(|((to, &a), &b)| *to = f(*to, a, b));
+}
+
 /// Σ term(aᵢ, bᵢ) of two rows in sixteen partial sums, added pairwise: vectorises, and has one order on every machine.
 #[inline(always)]
 fn row_sum<R: Real>(a: &[R], b: &[R], term: impl Fn(R, R) -> R) -> R {
-    let mut partial = [R::real(0.0); 16];
-    let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
-    let mut tail = R::real(0.0);
-    a_chunks.remainder().iter().zip(b_chunks.remainder()).for_each(|(&x, &y)| tail += term(x, y));
+    let mut partial = [R::real(0.0); LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let mut rest = R::real(0.0);
+    a_chunks.remainder().iter().zip(b_chunks.remainder()).for_each(|(&x, &y)| rest += term(x, y));
     for (x, y) in a_chunks.zip(b_chunks) {
-        for i in 0..16 {
+        for i in 0..LANES {
             partial[i] += term(x[i], y[i]);
         }
     }
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            partial[i] += partial[i + half];
-        }
-    }
-    partial[0] + tail
+    let eight: [R; 8] = std::array::from_fn(|i| partial[i] + partial[i + 8]);
+    let four: [R; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3]) + rest
 }
 
 /// 1/σ and the mean of one row.
 #[inline(always)]
 fn statistics<R: Real>(norm: Norm, row: &[R]) -> (R, R) {
-    let n = R::real(row.len() as f64);
+    let share = R::real(1.0 / row.len() as f64);
     match norm {
         Norm::None => (R::real(1.0), R::real(0.0)),
         Norm::Layer { eps } => {
-            let mean = row_sum(row, row, |v, _| v) / n;
-            let variance = row_sum(row, row, |v, _| (v - mean) * (v - mean)) / n;
+            let mean = row_sum(row, row, |v, _| v) * share;
+            let variance = row_sum(row, row, |v, _| (v - mean) * (v - mean)) * share;
             ((variance + R::real(eps)).sqrt().recip(), mean)
         }
-        Norm::Rms { eps } => ((dot_inline(row, row) / n + R::real(eps)).sqrt().recip(), R::real(0.0)),
+        Norm::Rms { eps } => {
+            let square = row_sum(row, row, |v, _| v * v) * share;
+            ((square + R::real(eps)).sqrt().recip(), R::real(0.0))
+        }
     }
 }
 
-/// (v − mean) / σ · g.
+/// (v − mean) / σ · g + s; without s where that is empty.
 #[inline(always)]
-fn rescale<R: Real>((inverse, mean): (R, R), row: &mut [R], scale: &[R]) {
-    for (v, &g) in row.iter_mut().zip(scale) {
-        *v = (*v - mean) * inverse * g;
+fn rescale<R: Real>((inverse, mean): (R, R), row: &mut [R], scale: &[R], shift: &[R]) {
+    match shift.is_empty() {
+        true => each(row, scale, scale, |v, g, _| (v - mean) * inverse * g),
+        false => each(row, scale, shift, |v, g, s| (v - mean) * inverse * g + s),
     }
-}
-
-/// Writes the normalised row, and replaces `row` by its scaled and shifted values.
-#[inline(always)]
-fn spread<R: Real>((inverse, mean): (R, R), row: &mut [R], normalised: &mut [R], scale: &[R], shift: &[R]) {
-    for ((v, o), &g) in row.iter_mut().zip(&mut *normalised).zip(scale) {
-        *o = (*v - mean) * inverse;
-        *v = *o * g;
-    }
-    row.iter_mut().zip(shift).for_each(|(v, &s)| *v += s);
 }
 
 vectorised! {
-    /// Replaces rows by their normalised and scaled values.
-    fn normalise_in_place<R: Real>(norm: Norm, rows: &mut [R], scale: &[R]) {
+    /// Replaces rows by their normalised, scaled and, unless `shift` is empty, shifted values.
+    fn normalise_in_place<R: Real>(norm: Norm, rows: &mut [R], scale: &[R], shift: &[R]) {
         for row in rows.chunks_exact_mut(scale.len()) {
-            rescale(statistics(norm, row), row, scale);
+            rescale(statistics(norm, row), row, scale, shift);
         }
     }
 
-    /// Writes normalised rows and 1/σ of each, and replaces the rows by scaled and, unless `shift` is empty, shifted values.
+    /// The same, and keeps the normalised rows and 1/σ of each.
     fn normalise<R: Real>(
         norm: Norm,
         normalised: &mut [R],
@@ -233,45 +237,41 @@ vectorised! {
         shift: &[R],
     ) {
         let n = scale.len();
-        let each = rows.chunks_exact_mut(n).zip(normalised.chunks_exact_mut(n));
-        for ((row, out), inverse) in each.zip(inverse_std) {
-            let moments = statistics(norm, row);
-            *inverse = moments.0;
-            spread(moments, row, out, scale, shift);
+        let pairs = rows.chunks_exact_mut(n).zip(normalised.chunks_exact_mut(n));
+        for ((row, out), kept) in pairs.zip(inverse_std) {
+            let (inverse, mean) = statistics(norm, row);
+            *kept = inverse;
+            each(out, row, row, |_, v, _| (v - mean) * inverse);
+            rescale((inverse, mean), row, scale, shift);
         }
     }
 
-    /// Turns the gradients of scaled rows into those of the rows before normalisation.
+    /// Turns the gradients of scaled rows into those of the rows before normalisation, and adds those of bias, scale and,
+    /// where rows were centred, shift to `gradients`.
     fn normalise_backward<R: Real>(
         centred: bool,
         dy: &mut [R],
         normalised: &[R],
         inverse_std: &[R],
         scale: &[R],
+        gradients: &mut [R],
     ) {
         let n = scale.len();
-        let count = R::real(n as f64);
-        let each = dy.chunks_exact_mut(n).zip(normalised.chunks_exact(n));
-        for ((d, v), &inverse) in each.zip(inverse_std) {
-            d.iter_mut().zip(scale).for_each(|(d, &g)| *d *= g);
-            let mean = if centred { row_sum(d, d, |d, _| d) / count } else { R::real(0.0) };
-            let along = dot_inline(d, v) / count;
-            d.iter_mut().zip(v).for_each(|(d, &v)| *d = (*d - mean - v * along) * inverse);
-        }
-    }
-
-    fn add_to_rows<R: Real>(rows: &mut [R], shift: &[R]) {
-        for row in rows.chunks_exact_mut(shift.len()) {
-            row.iter_mut().zip(shift).for_each(|(v, &s)| *v += s);
-        }
-    }
-
-    /// `sums[j] += Σ_i a[i, j] b[i, j]`.
-    fn add_column_dots<R: Real>(sums: &mut [R], a: &[R], b: &[R]) {
-        for (a, b) in a.chunks_exact(sums.len()).zip(b.chunks_exact(sums.len())) {
-            for ((s, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-                *s += a * b;
+        let share = R::real(1.0 / n as f64);
+        let (dbias, rest) = gradients.split_at_mut(n);
+        let (dscale, dshift) = rest.split_at_mut(n);
+        let pairs = dy.chunks_exact_mut(n).zip(normalised.chunks_exact(n));
+        for ((d, v), &inverse) in pairs.zip(inverse_std) {
+            each(dscale, d, v, |sum, d, v| sum + d * v);
+            let mut mean = R::real(0.0);
+            if centred {
+                each(dshift, d, d, |sum, d, _| sum + d);
+                mean = row_sum(d, scale, |d, g| d * g) * share;
             }
+            each(d, scale, scale, |d, g, _| d * g);
+            let along = row_sum(d, v, |d, v| d * v) * share;
+            each(d, v, v, |d, v, _| (d - mean - v * along) * inverse);
+            each(dbias, d, d, |sum, d, _| sum + d);
         }
     }
 }
