@@ -248,12 +248,10 @@ impl<E: MultiAgentEnv + Clone> Batch for Copies<E> {
         if n > MOST {
             return Err(Error::shape("batch step", format!("at most {MOST} agents"), n));
         }
+        let mut joint = [None; MOST];
         for (b, (env, rng)) in self.envs.iter_mut().zip(&mut self.rngs).enumerate() {
-            let mut joint = [None; MOST];
             for (i, slot) in joint[..n].iter_mut().enumerate() {
-                if env.live()[i] {
-                    *slot = actions.get(env.layout(), AgentId(i), b);
-                }
+                *slot = if env.live()[i] { actions.get(env.layout(), AgentId(i), b) } else { None };
             }
             env.step(&joint[..n], rng, &mut self.outcome)?;
             for i in 0..n {

@@ -12,6 +12,7 @@ use crate::{Error, Result};
 use rand::{Rng, RngExt};
 use rl_core::experiment::{Persist, TrainState};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 const LOAD: usize = 5;
 const ACTIONS: usize = 6;
@@ -136,15 +137,18 @@ pub struct Player {
     pub level: usize,
 }
 
+/// Row, column and level of an item.
+type Food = (usize, usize, usize);
+
 /// One foraging grid.
 #[derive(Clone, Debug)]
 pub struct Foraging {
     config: Config,
-    layout: Layout,
+    /// Shared by copies, so that thousands of them stay in the cache.
+    layout: Arc<Layout>,
     players: Vec<Player>,
-    /// `[rows, cols]`: food levels, 0 where there is none.
-    field: Vec<u8>,
-    remaining: usize,
+    /// What is left, row by row.
+    food: Vec<Food>,
     food_spawned: usize,
     live: Vec<bool>,
     t: usize,
@@ -171,10 +175,9 @@ impl Foraging {
         };
         let layout = Layout::new("foraging", &["player"], (0..config.players).map(agent).collect());
         Ok(Self {
-            layout: Layout { masked: config.masked, ..layout },
+            layout: Arc::new(Layout { masked: config.masked, ..layout }),
             players: vec![Player::default(); config.players],
-            field: vec![0; config.rows * config.cols],
-            remaining: 0,
+            food: Vec::with_capacity(config.food),
             food_spawned: 0,
             live: vec![false; config.players],
             t: 0,
@@ -186,31 +189,29 @@ impl Foraging {
     ///
     /// # Errors
     /// [`Error::Shape`] when counts differ, something lies outside the grid or players and food overlap.
-    pub fn place(&mut self, players: &[Player], food: &[(usize, usize, usize)]) -> Result<()> {
+    pub fn place(&mut self, players: &[Player], food: &[Food]) -> Result<()> {
         let inside = |r, c| r < self.config.rows && c < self.config.cols;
         let fits = players.len() == self.config.players
             && food.len() <= self.config.food
             && players.iter().all(|p| inside(p.row, p.col))
             && food.iter().all(|&(r, c, level)| inside(r, c) && level > 0 && level < 256)
-            && players.iter().all(|p| food.iter().all(|f| (p.row, p.col) != (f.0, f.1)));
+            && players.iter().all(|p| food.iter().all(|f| (p.row, p.col) != (f.0, f.1)))
+            && food.iter().enumerate().all(|(k, f)| food[..k].iter().all(|g| (f.0, f.1) != (g.0, g.1)));
         if !fits {
             let want =
                 format!("{} players and at most {} food on the grid", self.config.players, self.config.food);
             return Err(Error::shape("foraging place", want, format!("{players:?}, {food:?}")));
         }
         self.players.copy_from_slice(players);
-        self.field.fill(0);
-        for &(row, col, level) in food {
-            let cell = self.cell(row, col);
-            self.field[cell] = level as u8;
-        }
+        self.food.clear();
+        self.food.extend_from_slice(food);
         self.begin();
         Ok(())
     }
 
     fn begin(&mut self) {
-        self.food_spawned = self.field.iter().map(|&level| usize::from(level)).sum();
-        self.remaining = self.field.iter().filter(|&&level| level > 0).count();
+        self.food.sort_unstable();
+        self.food_spawned = self.food.iter().map(|f| f.2).sum();
         self.live.fill(true);
         self.t = 0;
     }
@@ -221,23 +222,13 @@ impl Foraging {
     }
 
     /// The food that is left, `(row, col, level)`, row by row.
-    pub fn food(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        let cols = self.config.cols;
-        // Most of the grid is empty: eight cells at a time are passed over in one comparison.
-        let empty = |cells: &[u8]| <[u8; 8]>::try_from(cells).is_ok_and(|c| u64::from_ne_bytes(c) == 0);
-        let some = self.field.chunks(8).enumerate().filter(move |(_, cells)| !empty(cells));
-        let cells =
-            some.flat_map(|(k, cells)| cells.iter().enumerate().map(move |(i, &level)| (8 * k + i, level)));
-        cells.filter(|&(_, level)| level > 0).map(move |(i, level)| (i / cols, i % cols, usize::from(level)))
+    pub fn food(&self) -> impl Iterator<Item = Food> + '_ {
+        self.food.iter().copied()
     }
 
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    fn cell(&self, row: usize, col: usize) -> usize {
-        row * self.config.cols + col
     }
 
     /// The cell one step away, if it is on the grid.
@@ -247,13 +238,15 @@ impl Foraging {
     }
 
     fn level(&self, row: usize, col: usize) -> usize {
-        usize::from(self.field[self.cell(row, col)])
+        self.food.iter().find(|f| (f.0, f.1) == (row, col)).map_or(0, |f| f.2)
     }
 
     /// The food beside a cell, looked for in the order up, down, left, right.
-    fn food_beside(&self, row: usize, col: usize) -> Option<(usize, usize)> {
-        let cells = NEIGHBOURS.iter().filter_map(|&step| self.beside(row, col, step));
-        cells.into_iter().find(|&(r, c)| self.level(r, c) > 0)
+    fn food_beside(&self, row: usize, col: usize) -> Option<Food> {
+        let near = |f: &&Food| f.0.abs_diff(row) + f.1.abs_diff(col) == 1;
+        let order =
+            |f: &&Food| NEIGHBOURS.iter().position(|&step| self.beside(row, col, step) == Some((f.0, f.1)));
+        self.food.iter().filter(near).min_by_key(order).copied()
     }
 
     /// Whether the action would do something.
@@ -272,14 +265,15 @@ impl Foraging {
     /// Players whose target cell is theirs alone move.
     fn travel(&mut self, actions: &[usize; 16]) {
         let n = self.players.len();
+        let target = |(p, &action): (&Player, &usize)| match action {
+            move_ @ 1..LOAD => self.beside(p.row, p.col, NEIGHBOURS[move_ - 1]).unwrap_or((p.row, p.col)),
+            _ => (p.row, p.col),
+        };
         let mut targets = [(0, 0); 16];
-        for (i, target) in targets[..n].iter_mut().enumerate() {
-            let p = self.players[i];
-            *target = match actions[i] {
-                move_ @ 1..LOAD => self.beside(p.row, p.col, NEIGHBOURS[move_ - 1]).unwrap_or((p.row, p.col)),
-                _ => (p.row, p.col),
-            };
-        }
+        targets
+            .iter_mut()
+            .zip(self.players.iter().zip(actions).map(target))
+            .for_each(|(to, cell)| *to = cell);
         for i in 0..n {
             if (0..n).all(|j| j == i || targets[j] != targets[i]) {
                 (self.players[i].row, self.players[i].col) = targets[i];
@@ -293,10 +287,10 @@ impl Foraging {
         let mut loading: [bool; 16] = std::array::from_fn(|i| i < n && actions[i] == LOAD);
         for i in 0..n {
             let p = self.players[i];
-            let Some((row, col)) = self.food_beside(p.row, p.col).filter(|_| loading[i]) else { continue };
+            let food = if loading[i] { self.food_beside(p.row, p.col) } else { None };
+            let Some((row, col, food)) = food else { continue };
             let beside = |q: &Player| q.row.abs_diff(row) + q.col.abs_diff(col) == 1;
             let group: [bool; 16] = std::array::from_fn(|j| loading[j] && beside(&self.players[j]));
-            let food = self.level(row, col);
             let levels: usize = (0..n).filter(|&j| group[j]).map(|j| self.players[j].level).sum();
             for j in (0..n).filter(|&j| group[j]) {
                 loading[j] = false;
@@ -309,9 +303,7 @@ impl Foraging {
                 rewards[j] = if self.config.normalize_reward { share / total } else { share };
             }
             if levels >= food {
-                let cell = self.cell(row, col);
-                self.field[cell] = 0;
-                self.remaining -= 1;
+                self.food.retain(|f| (f.0, f.1) != (row, col));
             }
         }
     }
@@ -336,9 +328,8 @@ impl Foraging {
         levels.iter_mut().zip(&self.players).for_each(|(l, p)| *l = p.level);
         levels.sort_unstable();
         let most: usize = levels[..self.players.len().min(3)].iter().sum();
-        let mut placed = 0;
         for _ in 0..1000 {
-            if placed == self.config.food {
+            if self.food.len() == self.config.food {
                 break;
             }
             let row = rng.random_range(1..self.config.rows - 1);
@@ -347,9 +338,7 @@ impl Foraging {
                 continue;
             }
             let level = if self.config.coop { most } else { rng.random_range(1..=most) };
-            let cell = self.cell(row, col);
-            self.field[cell] = level.min(255) as u8;
-            placed += 1;
+            self.food.push((row, col, level.min(255)));
         }
     }
 
@@ -434,7 +423,7 @@ impl MultiAgentEnv for Foraging {
     }
 
     fn reset(&mut self, rng: &mut dyn Rng) {
-        self.field.fill(0);
+        self.food.clear();
         self.spawn_players(rng);
         self.spawn_food(rng);
         self.begin();
@@ -462,7 +451,7 @@ impl MultiAgentEnv for Foraging {
         self.travel(&chosen);
         self.load(&chosen, &mut outcome.rewards);
         self.t += 1;
-        let (empty, late) = (self.remaining == 0, self.t >= self.config.max_episode_steps);
+        let (empty, late) = (self.food.is_empty(), self.t >= self.config.max_episode_steps);
         outcome.terminated.fill(empty || (late && self.config.limit_terminates));
         outcome.truncated.fill(late && !empty && !self.config.limit_terminates);
         self.live.fill(!(empty || late));
@@ -490,12 +479,12 @@ impl Persist for Foraging {
     fn save(&self, prefix: &str, state: &mut TrainState) -> rl_core::Result<()> {
         state.put(
             format!("{prefix}/state"),
-            &(&self.players, &self.field, &self.remaining, &self.food_spawned, &self.live, &self.t),
+            &(&self.players, &self.food, &self.food_spawned, &self.live, &self.t),
         )
     }
 
     fn load(&mut self, prefix: &str, state: &TrainState) -> rl_core::Result<()> {
-        (self.players, self.field, self.remaining, self.food_spawned, self.live, self.t) =
+        (self.players, self.food, self.food_spawned, self.live, self.t) =
             state.get(&format!("{prefix}/state"))?;
         Ok(())
     }
@@ -509,7 +498,7 @@ pub fn scripted(env: &Foraging, agent: AgentId, rng: &mut dyn Rng) -> usize {
         players.iter().map(|p| p.row as f64).sum::<f64>() / n,
         players.iter().map(|p| p.col as f64).sum::<f64>() / n,
     );
-    let gap = |f: &(usize, usize, usize)| (f.0 as f64 - centre.0).abs() + (f.1 as f64 - centre.1).abs();
+    let gap = |f: &Food| (f.0 as f64 - centre.0).abs() + (f.1 as f64 - centre.1).abs();
     let nearest = env.food().min_by(|a, b| gap(a).total_cmp(&gap(b)));
     let (Some(p), Some((row, col, _))) = (players.get(agent.0), nearest) else { return 0 };
     if p.row.abs_diff(row) + p.col.abs_diff(col) == 1 {
