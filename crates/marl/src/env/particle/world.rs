@@ -187,7 +187,7 @@ impl<const L: usize> World<L> {
                 travel(pos, vel);
             }
             for (v, f) in vel.iter_mut().zip(force) {
-                (0..L).for_each(|l| v[l] = v[l] * (1.0 - DAMPING) + f[l] * DT);
+                v.iter_mut().zip(f).for_each(|(v, f)| *v = *v * (1.0 - DAMPING) + f * DT);
             }
             if let Some(limit) = body.max_speed {
                 cap(vel, limit);
@@ -200,8 +200,7 @@ impl<const L: usize> World<L> {
 
     fn push_apart(&mut self, cast: &Cast, a: usize, b: usize, reach: f64) {
         let [dx, dy] = self.offset(b, a);
-        let mut distance = [0.0; L];
-        (0..L).for_each(|l| distance[l] = (dx[l] * dx[l] + dy[l] * dy[l]).sqrt());
+        let distance = norm(&[dx, dy]);
         if distance.iter().all(|&d| d - reach > FAR * CONTACT_MARGIN) {
             return;
         }
@@ -260,12 +259,8 @@ impl<const L: usize> World<L> {
 
 /// a − b.
 #[inline]
-pub(crate) fn difference<const L: usize>(a: &Point<L>, b: &Point<L>) -> Point<L> {
-    let mut out = [[0.0; L]; 2];
-    for axis in 0..2 {
-        (0..L).for_each(|l| out[axis][l] = a[axis][l] - b[axis][l]);
-    }
-    out
+pub(crate) fn difference<const L: usize>([ax, ay]: &Point<L>, [bx, by]: &Point<L>) -> Point<L> {
+    [std::array::from_fn(|l| ax[l] - bx[l]), std::array::from_fn(|l| ay[l] - by[l])]
 }
 
 /// Squared length.
@@ -288,7 +283,7 @@ pub(crate) fn least<const L: usize>(values: impl Iterator<Item = Lanes<L>>) -> L
 /// a += scale · b.
 #[inline]
 pub(crate) fn add<const L: usize>(a: &mut Lanes<L>, scale: f64, b: &Lanes<L>) {
-    (0..L).for_each(|l| a[l] += scale * b[l]);
+    a.iter_mut().zip(b).for_each(|(a, b)| *a += scale * b);
 }
 
 /// The penalty for leaving the arena: 0 below 0.9, 10(x − 0.9) below 1, then min(exp(2x − 2), 10).
@@ -303,7 +298,7 @@ pub(crate) fn boundary(x: f64) -> f64 {
 #[inline]
 fn travel<const L: usize>(pos: &mut Point<L>, vel: &Point<L>) {
     for (p, v) in pos.iter_mut().zip(vel) {
-        (0..L).for_each(|l| p[l] += v[l] * DT);
+        p.iter_mut().zip(v).for_each(|(p, v)| *p += v * DT);
     }
 }
 
