@@ -123,8 +123,8 @@ fn pendulum_sac(steps: u64) -> SacConfig {
     SacConfig { total_steps: steps, hidden: vec![64, 64], learning_rate: 1e-3, ..SacConfig::default() }
 }
 
-/// The zoo's table with exploration noise that is correlated in time in place of state-dependent exploration, half the
-/// temperature, which the price of effort rewards, and half the batch.
+/// The zoo's table with exploration noise that is correlated in time in place of state-dependent exploration, and half
+/// the batch.
 fn mountain_car_sac(steps: u64) -> SacConfig {
     SacConfig {
         total_steps: steps,
@@ -132,7 +132,7 @@ fn mountain_car_sac(steps: u64) -> SacConfig {
         gamma: 0.9999,
         tau: 0.01,
         learning_starts: 0,
-        temperature: Temperature::Fixed(0.05),
+        temperature: Temperature::Fixed(0.1),
         noise_correlation: 0.9,
         ..SacConfig::default()
     }
@@ -144,7 +144,7 @@ impl Exercise for Baselines {
     const NAME: &'static str = "baselines";
     const DESCRIPTION: &'static str =
         "DQN, PPO and SAC on the classic tasks, beside random play, scripted rules and published figures";
-    const DURATION: [&'static str; 3] = ["5 s", "2 min", "15 min"];
+    const DURATION: [&'static str; 3] = ["5 s", "3 min", "25 min"];
 
     fn config(preset: Preset) -> Config {
         let (episodes, part) = match preset {
