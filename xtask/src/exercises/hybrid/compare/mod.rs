@@ -43,7 +43,7 @@ impl Exercise for Compare {
 
     const NAME: &'static str = "compare";
     const DESCRIPTION: &'static str = "All paradigms on two classic tasks and the four scenarios from equal interactions: matrix, profiles, robustness, cost";
-    const DURATION: [&'static str; 3] = ["10 s", "8 min", "2 h"];
+    const DURATION: [&'static str; 3] = ["10 s", "2 min", "2 h"];
 
     fn config(preset: Preset) -> Config {
         let quick = Config {
