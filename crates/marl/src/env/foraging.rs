@@ -188,7 +188,7 @@ impl Foraging {
     /// Starts an episode from given players and food `(row, col, level)`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when counts differ, something lies outside the grid or players and food overlap.
+    /// [`Error::Shape`] when counts differ, something lies outside the grid, or two things are in one place that cannot be.
     pub fn place(&mut self, players: &[Player], food: &[Food]) -> Result<()> {
         let inside = |r, c| r < self.config.rows && c < self.config.cols;
         let fits = players.len() == self.config.players

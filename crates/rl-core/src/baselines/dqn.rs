@@ -114,6 +114,7 @@ impl DqnConfig {
             ("batch_size", self.batch_size as u64),
             ("capacity", self.capacity as u64),
             ("train_every", self.train_every),
+            ("updates_per_training", self.updates_per_training),
             ("target_every", self.target_every),
             ("n_step", self.n_step as u64),
             ("quantiles", self.quantiles.unwrap_or(1) as u64),

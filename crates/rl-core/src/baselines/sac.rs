@@ -102,6 +102,7 @@ impl SacConfig {
             ("batch_size", self.batch_size as u64),
             ("capacity", self.capacity as u64),
             ("train_every", self.train_every),
+            ("updates_per_training", self.updates_per_training),
         ];
         for (field, value) in positive {
             require(value > 0, "sac", field, value, "at least 1")?;
